@@ -1,0 +1,198 @@
+"""All settings: one typed object, read from the environment and an optional `stoker.toml`.
+
+The environment wins over the file. Names in the environment are `STOKER_` + the upper-case field
+name, except `DATABASE_URL`, which keeps its customary name. docs/reference/settings.md lists them.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class SettingsError(Exception):
+    """A setting can't be used; the message is one sentence that names it."""
+
+
+class Settings(BaseSettings):
+    """What an operator may choose. Every field has a default that works on one machine."""
+
+    model_config = SettingsConfigDict(env_prefix="STOKER_", extra="forbid", frozen=True, populate_by_name=True)
+
+    var: Path = Field(Path("var"), description="Folder of everything Stoker writes.")
+    database_url: str = Field(
+        "", description="Postgres URL. Empty: the embedded server under the data folder.",
+        validation_alias="DATABASE_URL",
+    )
+    models_file: Path | None = Field(
+        None, description="Model registry (TOML). Default: models.toml in the data folder."
+    )
+    secret_key: str = Field(
+        "", description="Signs CSRF tokens. Empty: made once and kept in the data folder."
+    )
+    host: str = Field("127.0.0.1", description="Address the web server listens on.")
+    port: int = Field(4080, ge=1, le=65535, description="Port the web server listens on.")
+    web_workers: int = Field(1, ge=1, le=64, description="Web server processes.")
+    web_threads: int = Field(
+        32, ge=4, le=1024, description="Threads of each web server process."
+    )
+    stream_limit: int = Field(
+        16, ge=0, le=1024,
+        description="Live page streams per web process; beyond it pages refresh on their timer.",
+    )
+    page_timeout_seconds: Seconds = Field(
+        5.0, description="Statement time-out of a page's or an API call's queries."
+    )
+    pool_size: int = Field(10, ge=1, le=200, description="Database connections per web process.")
+    session_days: float = Field(7.0, gt=0, le=90, description="How long a browser stays signed in.")
+    sign_in_link_minutes: float = Field(
+        60.0, gt=0, le=1440, description="How long a one-time sign-in link can be used."
+    )
+    secure_cookies: bool = Field(
+        False, description="Send the session cookie over https only (set it behind TLS)."
+    )
+    max_upload_bytes: int = Field(
+        2 * 1024**3, ge=1024, description="Largest file that can be uploaded, in bytes."
+    )
+    max_batch_requests: int = Field(
+        5_000_000, ge=1, description="Most requests in one batch (validation code too_many_tasks)."
+    )
+    max_line_bytes: int = Field(
+        10 * 1024**2, ge=1024, description="Longest line of a batch file, in bytes."
+    )
+    min_free_disk_bytes: int = Field(
+        256 * 1024**2, ge=0, description="Uploads are refused when less than this is free."
+    )
+    file_days: float = Field(30.0, gt=0, description="How long a batch's files are kept.")
+    worker_heartbeat_seconds: Seconds = Field(5.0, description="How often a worker says it lives.")
+    worker_stale_seconds: Seconds = Field(
+        30.0, description="Without a heartbeat for this long a worker counts as lost."
+    )
+    worker_drain_seconds: float = Field(
+        4.0, ge=0, le=3600,
+        description="On SIGTERM, how long requests in flight may still finish before they are "
+        "put back.",
+    )
+    poll_seconds: Seconds = Field(
+        0.5, description="How often the worker looks for work without being told."
+    )
+    max_running_batches: int = Field(
+        8, ge=1, le=64, description="Batches that may share the engine's window at once."
+    )
+    model_turn_seconds: Seconds = Field(
+        900.0,
+        description="Fairness bound: a batch that waits this long for its model makes the worker "
+        "swap models.",
+    )
+    flush_rows: int = Field(64, ge=1, le=10_000, description="Results written at once at most.")
+    flush_seconds: Seconds = Field(0.25, description="Longest time a result waits to be written.")
+    engine_start_seconds: Seconds = Field(
+        900.0, description="Longest time the engine may take to become ready."
+    )
+    engine_stall_seconds: Seconds = Field(
+        120.0, description="Without any token for this long, with requests in it, the engine is "
+        "restarted.",
+    )
+    engine_restart_limit: int = Field(
+        5, ge=1, le=1000,
+        description="Failed engine starts in a row before a batch that needs it is failed.",
+    )
+    request_timeout_seconds: Seconds = Field(
+        3600.0, description="Longest time one request may take in the engine."
+    )
+    housekeeping_seconds: Seconds = Field(
+        5.0, description="How often the housekeeper looks for lost jobs and expired batches."
+    )
+    log_format: str = Field(
+        "console", pattern="^(console|json)$", description="Log lines as text or as JSON."
+    )
+    log_level: str = Field(
+        "info", pattern="^(debug|info|warning|error)$", description="Least level that is logged."
+    )
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_scheme(cls, url: str) -> str:
+        if url and not url.startswith(("postgresql://", "postgres://")):
+            raise ValueError("must begin with postgresql://")
+        return url
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = Path(os.environ.get("STOKER_CONFIG", "stoker.toml"))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+
+    @cached_property
+    def var_path(self) -> Path:
+        """The data folder, absolute."""
+        return self.var.resolve()
+
+    @property
+    def files_path(self) -> Path:
+        """Where uploaded and result files lie."""
+        return self.var_path / "files"
+
+    @property
+    def models_path(self) -> Path:
+        """The model registry's file."""
+        return (self.models_file or self.var_path / "models.toml").resolve()
+
+    @property
+    def run_path(self) -> Path:
+        """Sockets and pid files of the processes that run now."""
+        return self.var_path / "run"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings.
+
+    Raises SettingsError with one sentence that names the first wrong setting and its value's fault.
+    """
+    try:
+        _refuse_unknown_names()
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except tomllib.TOMLDecodeError as fault:
+        file = os.environ.get("STOKER_CONFIG", "stoker.toml")
+        raise SettingsError(f"{file} is not valid TOML: {fault}.") from fault
+    except ValidationError as fault:
+        first = fault.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        raise SettingsError(
+            f"The setting {_shown_name(name)} can't be used: {first['msg']}."
+        ) from fault
+
+
+def _shown_name(name: str) -> str:
+    if name.upper() == "DATABASE_URL":
+        return "DATABASE_URL"
+    return f"{name} (environment: STOKER_{name.upper()})"
+
+
+def _refuse_unknown_names() -> None:
+    """A misspelt STOKER_ variable would otherwise be ignored in silence."""
+    known = {f"STOKER_{name.upper()}" for name in Settings.model_fields} | {"STOKER_CONFIG"}
+    for name in sorted(os.environ):
+        if name.startswith("STOKER_") and name not in known:
+            raise SettingsError(
+                f"The environment names a setting that does not exist: {name}."
+            )
