@@ -30,11 +30,14 @@ class SettingsError(Exception):
 class Settings(BaseSettings):
     """What an operator may choose. Every field has a default that works on one machine."""
 
-    model_config = SettingsConfigDict(env_prefix="STOKER_", extra="forbid", frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="STOKER_", extra="forbid", frozen=True, populate_by_name=True
+    )
 
     var: Path = Field(Path("var"), description="Folder of everything Stoker writes.")
     database_url: str = Field(
-        "", description="Postgres URL. Empty: the embedded server under the data folder.",
+        "",
+        description="Postgres URL. Empty: the embedded server under the data folder.",
         validation_alias="DATABASE_URL",
     )
     models_file: Path | None = Field(
@@ -46,11 +49,11 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address the web server listens on.")
     port: int = Field(4080, ge=1, le=65535, description="Port the web server listens on.")
     web_workers: int = Field(1, ge=1, le=64, description="Web server processes.")
-    web_threads: int = Field(
-        32, ge=4, le=1024, description="Threads of each web server process."
-    )
+    web_threads: int = Field(32, ge=4, le=1024, description="Threads of each web server process.")
     stream_limit: int = Field(
-        16, ge=0, le=1024,
+        16,
+        ge=0,
+        le=1024,
         description="Live page streams per web process; beyond it pages refresh on their timer.",
     )
     page_timeout_seconds: Seconds = Field(
@@ -82,7 +85,9 @@ class Settings(BaseSettings):
         30.0, description="Without a heartbeat for this long a worker counts as lost."
     )
     worker_drain_seconds: float = Field(
-        4.0, ge=0, le=3600,
+        4.0,
+        ge=0,
+        le=3600,
         description="On SIGTERM, how long requests in flight may still finish before they are "
         "put back.",
     )
@@ -103,11 +108,14 @@ class Settings(BaseSettings):
         900.0, description="Longest time the engine may take to become ready."
     )
     engine_stall_seconds: Seconds = Field(
-        120.0, description="Without any token for this long, with requests in it, the engine is "
+        120.0,
+        description="Without any token for this long, with requests in it, the engine is "
         "restarted.",
     )
     engine_restart_limit: int = Field(
-        5, ge=1, le=1000,
+        5,
+        ge=1,
+        le=1000,
         description="Failed engine starts in a row before a batch that needs it is failed.",
     )
     request_timeout_seconds: Seconds = Field(
@@ -193,6 +201,4 @@ def _refuse_unknown_names() -> None:
     known = {f"STOKER_{name.upper()}" for name in Settings.model_fields} | {"STOKER_CONFIG"}
     for name in sorted(os.environ):
         if name.startswith("STOKER_") and name not in known:
-            raise SettingsError(
-                f"The environment names a setting that does not exist: {name}."
-            )
+            raise SettingsError(f"The environment names a setting that does not exist: {name}.")
