@@ -1,0 +1,103 @@
+"""Runs under `flask db …` and under plain Alembic: Procrastinate's migrations first, then ours.
+
+The connection is our own, not the web's: no statement time-out, a short wait for locks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from alembic import context
+from alembic.operations import MigrationScript
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import NullPool, create_engine
+from sqlalchemy.engine import Connection, make_url
+
+from app.core import db, queue_schema, schema
+from app.core.models import Base
+
+
+def database_url() -> str:
+    """From `schema.upgrade`, else the Flask app's."""
+    given: str | None = context.config.attributes.get("database_url")
+    if given is not None:
+        return given
+    from flask import current_app
+
+    engine = current_app.extensions["migrate"].db.engine
+    engine.connect().close()  # the app's own refusal, where no database is named
+    return str(engine.url.render_as_string(hide_password=False))
+
+
+def connect_args() -> dict[str, Any]:
+    arguments = db.connect_args("migration", statement_timeout_seconds=0)
+    lock_timeout = int(schema.LOCK_TIMEOUT_SECONDS * 1000)
+    arguments["options"] += f" -c lock_timeout={lock_timeout}"
+    return arguments
+
+
+def is_ours(name: str | None, kind: str, parents: Any) -> bool:
+    """Procrastinate's tables are no business of autogenerate's."""
+    return kind != "table" or not (name or "").startswith("procrastinate_")
+
+
+def number_revision(
+    migration_context: MigrationContext, revision: Any, directives: list[MigrationScript]
+) -> None:
+    """Versions are numbered; one that changes nothing is not written."""
+    if not directives:
+        return
+    script = directives[0]
+    if getattr(context.config.cmd_opts, "autogenerate", False):
+        operations = script.upgrade_ops
+        if operations is not None and operations.is_empty():
+            directives.clear()
+            return
+    heads: Iterable[str] = ScriptDirectory.from_config(context.config).get_heads()
+    script.rev_id = f"{max((int(head) for head in heads), default=0) + 1:04d}"
+
+
+def run_migrations(connection: Connection) -> None:
+    def once() -> None:
+        with context.begin_transaction():
+            context.run_migrations()
+
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        include_name=is_ours,
+        compare_type=True,
+        compare_server_default=True,
+        transaction_per_migration=True,
+        process_revision_directives=number_revision,
+    )
+    schema.with_lock_retries(once)
+
+
+def is_upgrade() -> bool:
+    """Whether the command is `upgrade`, and not one that only looks."""
+    command: Any = context.get_context().opts.get("fn")
+    return getattr(command, "__name__", "") == "upgrade"
+
+
+def run() -> None:
+    if context.is_offline_mode():
+        raise RuntimeError(
+            "The upgrade looks at the database to know what it needs: run it without --sql."
+        )
+    url = make_url(db.sqlalchemy_url(database_url()))
+    engine = create_engine(url, poolclass=NullPool, connect_args=connect_args())
+    with engine.connect() as guard, engine.connect() as connection:
+        guard.execution_options(isolation_level="AUTOCOMMIT")
+        driver: Any = guard.connection.driver_connection
+        schema.check_server(driver)
+        with schema.only_migration(driver):
+            context.configure(connection=connection)
+            if is_upgrade():
+                queue_schema.upgrade(driver, schema.with_lock_retries)
+            run_migrations(connection)
+
+
+run()
