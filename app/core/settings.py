@@ -61,6 +61,12 @@ class Settings(BaseSettings):
     )
     pool_size: int = Field(10, ge=1, le=200, description="Database connections per web process.")
     session_days: float = Field(7.0, gt=0, le=90, description="How long a browser stays signed in.")
+    session_idle_hours: float = Field(
+        48.0,
+        gt=0,
+        le=2160,
+        description="A browser that asks nothing for this long is signed out.",
+    )
     sign_in_link_minutes: float = Field(
         60.0, gt=0, le=1440, description="How long a one-time sign-in link can be used."
     )
@@ -72,6 +78,15 @@ class Settings(BaseSettings):
     )
     max_batch_requests: int = Field(
         5_000_000, ge=1, description="Most requests in one batch (validation code too_many_tasks)."
+    )
+    max_batch_tokens: int = Field(
+        100_000_000_000,
+        ge=1,
+        description="Most tokens in one batch by our estimate (validation code "
+        "token_limit_exceeded).",
+    )
+    media_hosts: tuple[str, ...] = Field(
+        (), description="Hosts that image, audio and video URLs in requests may name."
     )
     max_line_bytes: int = Field(
         10 * 1024**2, ge=1024, description="Longest line of a batch file, in bytes."
@@ -90,6 +105,10 @@ class Settings(BaseSettings):
         le=3600,
         description="On SIGTERM, how long requests in flight may still finish before they are "
         "put back.",
+    )
+    preload: bool = Field(
+        True,
+        description="Load the last used (else the first) model when the worker starts.",
     )
     poll_seconds: Seconds = Field(
         0.5, description="How often the worker looks for work without being told."

@@ -1,0 +1,62 @@
+"""`flask users`: who may sign in."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from app.cli.output import CommandGroup, as_json_option, show
+from app.core import sessions, users
+from app.extensions import current_settings, db
+
+users_group = CommandGroup("users", help="Who may sign in.")
+
+_ACTOR = "command line"
+
+
+@users_group.command("list")
+@as_json_option
+def list_command(as_json: bool) -> None:
+    """All users."""
+    columns = ("id", "name", "role", "created_at", "disabled_at")
+    rows = [{name: getattr(user, name) for name in columns} for user in _all()]
+    show(rows, columns, as_json=as_json)
+
+
+@users_group.command("link")
+@click.argument("name", default="admin")
+@click.option(
+    "--minutes", type=click.FloatRange(min=0.1, max=1440), help="How long it works."
+)
+@as_json_option
+def link_command(name: str, minutes: float | None, as_json: bool) -> None:
+    """Print a link that signs NAME's browser in, once."""
+    settings = current_settings()
+    session = db.session()
+    user = users.get(session, name)
+    token = sessions.create_sign_in_link(
+        session, user, minutes or settings.sign_in_link_minutes
+    )
+    session.commit()
+    host = (
+        "localhost"
+        if settings.host in ("127.0.0.1", "::1", "0.0.0.0")
+        else settings.host
+    )
+    url = f"http://{host}:{settings.port}/sign-in/{token}"
+    click.echo(json.dumps({"user": name, "url": url}) if as_json else url)
+
+
+@users_group.command("disable")
+@click.argument("name")
+def disable_command(name: str) -> None:
+    """Shut NAME out: its keys stop working, its browsers are signed out."""
+    session = db.session()
+    users.disable(session, name, _ACTOR)
+    session.commit()
+    click.echo(f"{name} is disabled.")
+
+
+def _all() -> list[users.User]:
+    return list(users.list_users(db.session()))

@@ -1,0 +1,142 @@
+"""Builds the web application from the settings: extensions, hooks, blueprints, commands."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from flask import Flask
+
+from app import auth, errors, operation, request_hooks
+from app.api import register as register_api
+from app.cli import register as register_commands
+from app.core import db as database
+from app.core.errors import Unavailable
+from app.core.logging import configure_logging
+from app.core.settings import Settings, load_settings
+from app.extensions import csrf, db, migrate
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# What a request other than an upload may weigh.
+_MAX_BODY_BYTES = 1024**2
+
+
+class DatabaseUnset(Unavailable, RuntimeError):
+    """No database was named. (A RuntimeError too: Flask-Migrate shows those as one sentence.)"""
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The application; `settings` default to what the environment and stoker.toml say.
+
+    Raises SettingsError when a setting can't be used.
+    """
+    settings = settings or load_settings()
+    configure_logging(settings)
+    app = Flask(
+        "app",
+        template_folder=str(ROOT / "templates"),
+        static_folder=str(ROOT / "static"),
+    )
+    app.config.from_mapping(_flask_config(settings))
+    app.extensions["stoker"] = settings
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.url_map.strict_slashes = False
+
+    db.init_app(app)
+    migrate.init_app(app, db, directory=str(ROOT / "migrations"))
+    csrf.init_app(app)
+    request_hooks.register(app)
+    errors.register(app)
+    auth.register(app)
+    operation.register(app)
+    register_api(app)
+    _register_pages(app)
+    register_commands(app)
+    return app
+
+
+def _register_pages(app: Flask) -> None:
+    pages = importlib.import_module("app.pages")
+    if hasattr(pages, "register"):
+        pages.register(app)
+
+
+def _flask_config(settings: Settings) -> dict[str, Any]:
+    suffix = f"_{settings.port}"  # browsers share cookies between the ports of one host
+    return {
+        "SECRET_KEY": settings.secret_key or _kept_secret(settings.var_path),
+        "SESSION_COOKIE_NAME": f"stoker_form{suffix}",
+        "SESSION_COOKIE_SAMESITE": "Lax",
+        "SESSION_COOKIE_SECURE": settings.secure_cookies,
+        "STOKER_COOKIE_NAME": "__Host-session"
+        if settings.secure_cookies
+        else f"stoker_session{suffix}",
+        "MAX_CONTENT_LENGTH": _MAX_BODY_BYTES,
+        "MAX_FORM_MEMORY_SIZE": _MAX_BODY_BYTES,
+        "TEMPLATES_AUTO_RELOAD": False,
+        "WTF_CSRF_CHECK_DEFAULT": False,  # app.auth decides which requests need the token
+        "WTF_CSRF_TIME_LIMIT": None,  # the token lives as long as the browser's session
+        **_database_config(settings),
+    }
+
+
+def _database_config(settings: Settings) -> dict[str, Any]:
+    url = settings.database_url or _kept_database_url(settings.var_path)
+    options = database.engine_options(
+        "web",
+        pool_size=settings.pool_size,
+        statement_timeout_seconds=settings.page_timeout_seconds,
+    )
+    if not url:
+        url = "postgresql://"
+        options["creator"] = _no_database
+    return {
+        "SQLALCHEMY_DATABASE_URI": database.sqlalchemy_url(url),
+        "SQLALCHEMY_ENGINE_OPTIONS": options,
+    }
+
+
+def _no_database() -> psycopg.Connection[Any]:
+    raise DatabaseUnset(
+        "No database is named: set DATABASE_URL, or start the embedded server with `flask up`."
+    )
+
+
+def _kept_database_url(var: Path) -> str:
+    """The URL that a running `flask up` left in the data folder's `env` file."""
+    try:
+        lines = (var / "env").read_text().splitlines()
+    except OSError:
+        return ""
+    for line in lines:
+        name, _, value = line.removeprefix("export ").partition("=")
+        if name == "DATABASE_URL":
+            return value.strip().strip("'\"")
+    return ""
+
+
+def _kept_secret(var: Path) -> str:
+    """A secret made at the first start and kept, readable by its owner alone.
+
+    Several processes may start at once: the first to link its file in place wins.
+    """
+    file = var / "secret_key"
+    if not file.exists():
+        var.mkdir(parents=True, exist_ok=True)
+        draft = var / f".secret_key.{secrets.token_hex(8)}"
+        with os.fdopen(
+            os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w"
+        ) as out:
+            out.write(secrets.token_urlsafe(48))
+        try:
+            os.link(draft, file)
+        except FileExistsError:
+            pass  # another process was quicker: use its secret
+        finally:
+            draft.unlink()
+    return file.read_text()
