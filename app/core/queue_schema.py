@@ -6,23 +6,23 @@ files come with the package, so a newer package is picked up by the next `flask 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, LiteralString, cast
+from typing import Any, LiteralString
 
 import psycopg
-from psycopg import sql
+import structlog
 from procrastinate.schema import SchemaManager
+from psycopg import sql
 
 Connection = psycopg.Connection[Any]
 Retries = Callable[[Callable[[], None]], None]
 
 OLDEST = "03.00.00"  # files before this one belong to Procrastinate 0.x to 2.x
 
-_log = logging.getLogger("stoker.schema")
+_log = structlog.get_logger("schema")
 
 _ALREADY_THERE = (
     psycopg.errors.DuplicateColumn,
@@ -65,7 +65,7 @@ def upgrade(connection: Connection, with_retries: Retries) -> None:
         _adopt(connection)
     _refuse_newer(connection)
     for name in missing(connection):
-        _log.info("Procrastinate's migration %s", name)
+        _log.info("applying a migration of Procrastinate's", name=name)
         with_retries(lambda name=name: _apply(connection, name))  # type: ignore[misc]
     _tune(connection, with_retries)
 
@@ -95,9 +95,7 @@ def _create(connection: Connection) -> None:
 def _adopt(connection: Connection) -> None:
     """Record what a database of another Procrastinate program has had, by what it holds."""
     statement = resources.files("app.core") / "sql" / "procrastinate_applied.sql"
-    found = {
-        name for (name,) in connection.execute(cast(LiteralString, statement.read_text("utf-8")))
-    }
+    found = {name for (name,) in connection.execute(statement.read_text("utf-8"))}
     if not found:
         raise QueueSchemaError(
             "This database holds the tables of a Procrastinate older than 3.0: upgrade that program "
@@ -119,7 +117,7 @@ def _apply(connection: Connection, name: str) -> None:
     text = (_folder() / name).read_text("utf-8")
     try:
         with connection.transaction():
-            connection.execute(cast(LiteralString, text))
+            connection.execute(text)
             _record(connection, [name])
     except _ALREADY_THERE as fault:
         raise QueueSchemaError(
@@ -197,7 +195,7 @@ def _try_extension(connection: Connection, name: str) -> None:
             sql.SQL("CREATE EXTENSION IF NOT EXISTS {}").format(sql.Identifier(name))
         )
     except psycopg.Error as fault:
-        _log.info("Without the extension %s: %s", name, fault.diag.message_primary)
+        _log.info("doing without an extension", name=name, why=fault.diag.message_primary)
 
 
 def _scalar(

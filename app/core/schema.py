@@ -7,7 +7,6 @@ database or the role says otherwise.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import structlog
 from sqlalchemy.exc import OperationalError
 
 from app.core import queue_schema
@@ -28,7 +28,7 @@ LOCK_TRIES = 30
 # One migration at a time in a database. The number is arbitrary, and Stoker's for ever.
 _ADVISORY_KEY = 4_080_113_719
 
-_log = logging.getLogger("stoker.schema")
+_log = structlog.get_logger("schema")
 
 
 class SchemaError(RuntimeError):
@@ -84,10 +84,13 @@ def only_migration(connection: psycopg.Connection[Any]) -> Iterator[None]:
     Asked for again and again rather than waited for: a waiting statement has a snapshot, and
     `CREATE INDEX CONCURRENTLY` in the holder would wait for that.
     """
-    while True:
-        row = connection.execute("SELECT pg_try_advisory_lock(%s)", [_ADVISORY_KEY]).fetchone()
-        if row is not None and row[0]:
-            break
+    is_told = False
+    while connection.execute("SELECT pg_try_advisory_lock(%s)", [_ADVISORY_KEY]).fetchone() != (
+        True,
+    ):
+        if not is_told:
+            _log.info("another upgrade of this database runs, waiting for it")
+            is_told = True
         time.sleep(0.2)
     try:
         yield
@@ -108,7 +111,7 @@ def with_lock_retries(step: Callable[[], None]) -> None:
         except OperationalError as fault:
             if not isinstance(fault.orig, psycopg.errors.LockNotAvailable):
                 raise
-        _log.warning("A table is in use by a long transaction; trying again (%d).", number)
+        _log.warning("a table is in use by a long transaction, trying again", tries=number)
         time.sleep(min(0.25 * number, 2.0))
     raise SchemaError(
         "Another session holds a table for so long that the upgrade gave up (nothing is half done): "

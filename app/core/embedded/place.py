@@ -102,10 +102,7 @@ def find(base: Path) -> Place:
             home = elsewhere
     run = home / "run"
     if len(os.fsencode(run / SOCKET)) > LONGEST_SOCKET_PATH:
-        run = (
-            Path("/run" if user else os.environ.get("XDG_RUNTIME_DIR", "/tmp"))
-            / f"stoker-{key}"
-        )
+        run = Path("/run" if user else os.environ.get("XDG_RUNTIME_DIR", "/tmp")) / f"stoker-{key}"
     return Place(home=home, run=run, user=user)
 
 

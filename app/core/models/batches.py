@@ -33,6 +33,12 @@ STATUSES = (
 )
 FINAL = ("completed", "failed", "expired", "cancelled")
 
+# An interval's seconds, unlike a time's, are an immutable expression: they can be indexed.
+_CREATED_SECONDS = (
+    "(floor(EXTRACT(epoch FROM created_at"
+    " - '1970-01-01 00:00:00+00'::timestamp with time zone))::bigint)"
+)
+
 _OPEN = "status IN ('validating', 'in_progress', 'finalizing', 'cancelling')"
 
 
@@ -47,6 +53,7 @@ class Batch(Base):
     __table_args__ = (
         Index("batch_owner_created_idx", "owner_id", "created_at", "number"),
         Index("batch_created_idx", "created_at", "number"),
+        Index("batch_created_seconds_idx", text(_CREATED_SECONDS)),  # the view batch_jobs' order
         Index("batch_status_created_idx", "status", "created_at", "number"),
         Index("batch_model_created_idx", "model", "created_at", "number"),
         Index("batch_open_idx", "priority", "number", postgresql_where=text(_OPEN)),

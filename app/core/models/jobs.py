@@ -40,10 +40,19 @@ class LogLine(Base):
     """What an attempt had to say."""
 
     __tablename__ = "log_line"
-    __table_args__ = (Index("log_line_job_idx", "job_id", "id"),)
+    __table_args__ = (
+        Index("log_line_job_idx", "job_id", "id"),
+        Index(
+            "log_line_batch_idx",
+            "batch_number",
+            "id",
+            postgresql_where=text("batch_number IS NOT NULL"),
+        ),
+    )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     job_id: Mapped[int]
+    batch_number: Mapped[int | None]
     at: Mapped[CreatedAt]
     level: Mapped[str]
     message: Mapped[str]

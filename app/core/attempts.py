@@ -1,0 +1,69 @@
+"""Attempts: each try of a job has a token, and only who holds it may write."""
+
+from __future__ import annotations
+
+import traceback
+from uuid import UUID, uuid4
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from app.core.models import Attempt
+
+_TRACEBACK_LIMIT = 20_000
+
+
+def begin(session: Session, *, job_id: int, task: str, number: int, worker_id: UUID) -> UUID:
+    """Open an attempt and close those that were left open; commits. Returns the token."""
+    session.execute(
+        update(Attempt)
+        .where(Attempt.job_id == job_id, Attempt.outcome.is_(None))
+        .values(outcome="lost", ended_at=func.clock_timestamp())
+    )
+    # A job can be fetched twice under one number, if the first fetch died before it was counted.
+    last = session.scalar(select(func.max(Attempt.number)).where(Attempt.job_id == job_id))
+    token = uuid4()
+    session.add(
+        Attempt(
+            token=token,
+            job_id=job_id,
+            task=task,
+            number=max(number, (last or 0) + 1),
+            worker_id=worker_id,
+        )
+    )
+    session.commit()
+    return token
+
+
+def end(session: Session, token: UUID, outcome: str, fault: BaseException | None = None) -> None:
+    """Close an attempt unless somebody else already has; commits."""
+    values: dict[str, object] = {"outcome": outcome, "ended_at": func.clock_timestamp()}
+    if fault is not None:
+        values |= {
+            "error_type": type(fault).__name__,
+            "error_message": str(fault).replace("\0", "\\0")[:2000],
+            "traceback": "".join(traceback.format_exception(fault)).replace("\0", "\\0")[
+                -_TRACEBACK_LIMIT:
+            ],
+        }
+    session.execute(
+        update(Attempt).where(Attempt.token == token, Attempt.outcome.is_(None)).values(**values)
+    )
+    session.commit()
+
+
+def mark_lost(session: Session, worker_id: UUID) -> None:
+    """Close what a lost worker had open."""
+    session.execute(
+        update(Attempt)
+        .where(Attempt.worker_id == worker_id, Attempt.outcome.is_(None))
+        .values(outcome="lost", ended_at=func.clock_timestamp())
+    )
+
+
+def count(session: Session, job_id: int, outcome: str) -> int:
+    """How many attempts of a job ended like this."""
+    return session.scalar(
+        select(func.count()).where(Attempt.job_id == job_id, Attempt.outcome == outcome)
+    ) or 0

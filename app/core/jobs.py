@@ -1,0 +1,44 @@
+"""Jobs: deferred and cancelled through Procrastinate, in the caller's transaction."""
+
+from __future__ import annotations
+
+import procrastinate
+from procrastinate import exceptions
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.core.db import driver_connection
+
+# Defers by task name, so that the web never imports the worker's code. It is never opened: every
+# call brings the connection of its own transaction.
+_app = procrastinate.App(connector=procrastinate.SyncPsycopgConnector())
+
+
+def defer(
+    session: Session,
+    task: str,
+    *,
+    queue: str,
+    priority: int = 0,
+    **arguments: str | int | bool | None,
+) -> int:
+    """Enqueue `task`; the job exists when the session commits. Returns its id."""
+    return _app.configure_task(
+        task, queue=queue, priority=priority, connection=driver_connection(session)
+    ).defer(**arguments)
+
+
+def cancel_waiting(session: Session, job_id: int) -> bool:
+    """Cancel a job that no worker has fetched yet. False: it runs, has ended or is gone."""
+    try:
+        return _app.job_manager.cancel_job_by_id(
+            job_id, connection=driver_connection(session)
+        )
+    except exceptions.NoResult:
+        return False
+
+
+def announce(session: Session, noun: str, object_id: str) -> None:
+    """Tell pages that an object changed; they hear of it when the session commits."""
+    payload = f'{{"noun":"{noun}","id":"{object_id}"}}'
+    session.execute(select(func.pg_notify("stoker_changes", payload)))

@@ -1,0 +1,191 @@
+"""Results: written once under the attempt's token, read back in input order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import Row
+from sqlalchemy.orm import Session
+
+from app.core import jobs
+from app.core.models import Batch
+from app.core.sql import statement
+
+
+class LeaseLost(Exception):
+    """Another attempt holds the batch now; what this one still knows must not be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one answer."""
+
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NewResult:
+    """One request's end: an HTTP answer (`status_code`, `body`), or an `error` without one."""
+
+    line: int
+    id: str
+    last_tried_at: datetime
+    status_code: int | None = None
+    body: str | None = None
+    error: str | None = None
+    usage: Usage = Usage()
+    tries: int = 1
+
+    @property
+    def is_success(self) -> bool:
+        return self.status_code is not None and 200 <= self.status_code < 300
+
+
+def write(
+    session: Session, batch: Batch, token: UUID, results: Sequence[NewResult]
+) -> str:
+    """Write results and count them, in one transaction; returns the batch's present status.
+
+    Raises LeaseLost (nothing is written) when `token` no longer holds the batch.
+    """
+    inserted = {
+        row.line
+        for row in session.execute(
+            statement("results", "write"),
+            {
+                "batch_number": batch.number,
+                "lines": [result.line for result in results],
+                "ids": [result.id for result in results],
+                "successes": [result.is_success for result in results],
+                "status_codes": [result.status_code for result in results],
+                "bodies": [result.body for result in results],
+                "errors": [result.error for result in results],
+                "tries": [result.tries for result in results],
+                "last_tried_ats": [result.last_tried_at for result in results],
+            },
+        )
+    }
+    new = [result for result in results if result.line in inserted]
+    completed = sum(result.is_success for result in new)
+    status = session.execute(
+        statement("results", "count"),
+        {
+            "batch_id": batch.id,
+            "token": token,
+            "completed": completed,
+            "failed": len(new) - completed,
+            "input_tokens": sum(result.usage.input_tokens for result in new),
+            "cached_tokens": sum(result.usage.cached_tokens for result in new),
+            "output_tokens": sum(result.usage.output_tokens for result in new),
+            "reasoning_tokens": sum(result.usage.reasoning_tokens for result in new),
+        },
+    ).scalar_one_or_none()
+    if status is None:
+        session.rollback()
+        raise LeaseLost(batch.id)
+    jobs.announce(session, "batch", batch.id)
+    session.commit()
+    return str(status)
+
+
+def read_usage(body: dict[str, Any]) -> Usage:
+    """The tokens that an answer says it took, in any of the four endpoints' words."""
+    usage = body.get("usage") or {}
+    details_in = (
+        usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
+    )
+    details_out = (
+        usage.get("completion_tokens_details")
+        or usage.get("output_tokens_details")
+        or {}
+    )
+    return Usage(
+        input_tokens=usage.get("prompt_tokens") or usage.get("input_tokens") or 0,
+        cached_tokens=details_in.get("cached_tokens") or 0,
+        output_tokens=usage.get("completion_tokens") or usage.get("output_tokens") or 0,
+        reasoning_tokens=details_out.get("reasoning_tokens") or 0,
+    )
+
+
+def output_line(row: Row[Any], missing: bytes | None = None) -> bytes:
+    """One line of an output or error file, as the OpenAI API writes it.
+
+    `row` is one of `results.sql: lines`; without a result, `missing` is the error's JSON.
+    """
+    custom_id = orjson.dumps(row.custom_id)
+    if row.id is None:
+        return b'{"id":"batch_req_%d","custom_id":%b,"response":null,"error":%b}\n' % (
+            row.line,
+            custom_id,
+            missing or b"null",
+        )
+    if row.status_code is None:
+        return b'{"id":"%b","custom_id":%b,"response":null,"error":%b}\n' % (
+            row.id.encode(),
+            custom_id,
+            row.error.encode(),
+        )
+    return (
+        b'{"id":"%b","custom_id":%b,"response":{"status_code":%d,"request_id":"%b","body":%b},'
+        b'"error":null}\n'
+        % (
+            row.id.encode(),
+            custom_id,
+            row.status_code,
+            row.id.encode(),
+            row.body.encode(),
+        )
+    )
+
+
+def read_lines(session: Session, batch: Batch) -> Iterator[bytes]:
+    """All results that exist now, one JSON line each, in input order, memory-bounded."""
+    rows = session.execute(
+        statement("results", "answered").execution_options(yield_per=500),
+        {"batch_number": batch.number},
+    )
+    for row in rows:
+        yield output_line(row)
+
+
+def list_failed(
+    session: Session, batch: Batch, *, limit: int = 10_000
+) -> list[dict[str, Any]]:
+    """Failed requests in input order, at most `limit`, with what went wrong in words."""
+    rows = session.execute(
+        statement("results", "failed"), {"batch_number": batch.number, "limit": limit}
+    )
+    return [
+        {
+            "id": row.id,
+            "custom_id": row.custom_id,
+            "request_index": row.line - 1,
+            "retry_count": row.tries - 1,
+            "last_retry_at": row.last_tried_at if row.tries > 1 else None,
+            "created_at": row.created_at,
+            **_fault(row.error or row.body),
+        }
+        for row in rows
+    ]
+
+
+def _fault(text: str | None) -> dict[str, str]:
+    """The message and the type of an error body, whatever shape it has."""
+    try:
+        body = orjson.loads(text or "null")
+    except orjson.JSONDecodeError:
+        body = text
+    if isinstance(body, dict):
+        error = body.get("error", body)
+        if isinstance(error, dict):
+            kind = error.get("type") or error.get("code") or "error"
+            return {"error_message": str(error.get("message")), "error_type": str(kind)}
+    return {"error_message": str(body), "error_type": "error"}

@@ -1,0 +1,25 @@
+"""Named SQL statements: `sql/<noun>.sql` holds them, each under a line `-- name: <what>`."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+from sqlalchemy import TextClause, text
+
+_NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
+
+
+@cache
+def statement(noun: str, name: str) -> TextClause:
+    """The statement `name` of `sql/<noun>.sql`, with `:name` parameters. Raises KeyError."""
+    return _statements(noun)[name]
+
+
+@cache
+def _statements(noun: str) -> dict[str, TextClause]:
+    parts = _NAME.split((Path(__file__).parent / f"{noun}.sql").read_text())
+    return {
+        name: text(body) for name, body in zip(parts[1::2], parts[2::2], strict=True)
+    }

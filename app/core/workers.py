@@ -1,0 +1,107 @@
+"""Workers: rows that live processes keep fresh, and what to do when one falls silent."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import psutil
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.core.models import Worker
+
+
+@dataclass
+class Pulse:
+    """What a worker says of itself with each heartbeat."""
+
+    id: UUID
+    kind: str
+    name: str
+    status: str = "starting"
+    current_model: str | None = None
+    engine_status: str | None = None
+    engine_error: str | None = None
+    running_job_ids: Sequence[int] = ()
+    queue_worker_ids: Sequence[int] = ()
+    models: Sequence[str] = ()
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+def beat(session: Session, pulse: Pulse) -> None:
+    """Insert or refresh the worker's row; commits."""
+    values = {
+        "status": pulse.status,
+        "current_model": pulse.current_model,
+        "engine_status": pulse.engine_status,
+        "engine_error": pulse.engine_error,
+        "running_job_ids": list(pulse.running_job_ids),
+        "queue_worker_ids": list(pulse.queue_worker_ids),
+        "models": list(pulse.models),
+        "metrics": pulse.metrics,
+        "last_heartbeat_at": func.clock_timestamp(),
+        "stopped_at": None,
+    }
+    row = insert(Worker).values(
+        id=pulse.id,
+        kind=pulse.kind,
+        name=pulse.name,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        **values,
+    )
+    session.execute(row.on_conflict_do_update(index_elements=["id"], set_=values))
+    session.commit()
+
+
+def say_goodbye(session: Session, worker_id: UUID) -> None:
+    """Mark a worker as stopped in order; commits."""
+    session.execute(
+        update(Worker)
+        .where(Worker.id == worker_id)
+        .values(status="stopped", stopped_at=func.clock_timestamp(), running_job_ids=[])
+    )
+    session.commit()
+
+
+def mark_lost(session: Session, stale_seconds: float) -> list[Worker]:
+    """Mark workers as lost that fell silent, or whose process is gone from this host."""
+    silent = session.scalars(
+        select(Worker)
+        .where(Worker.stopped_at.is_(None))
+        .where(
+            (Worker.last_heartbeat_at < func.clock_timestamp() - timedelta(seconds=stale_seconds))
+            | (Worker.host == socket.gethostname())
+        )
+        .with_for_update(skip_locked=True)
+    )
+    lost = [worker for worker in silent if not _is_alive_here(worker, stale_seconds, session)]
+    for worker in lost:
+        worker.status = "lost"
+        worker.stopped_at = session.scalar(select(func.clock_timestamp()))
+    session.flush()
+    return lost
+
+
+def _is_alive_here(worker: Worker, stale_seconds: float, session: Session) -> bool:
+    """Alive means: heard of lately, and (on this host) its process still exists."""
+    age = session.scalar(
+        select(func.date_part("epoch", func.clock_timestamp() - worker.last_heartbeat_at))
+    )
+    if age is None or age >= stale_seconds:
+        return False
+    if worker.host != socket.gethostname():
+        return True
+    try:
+        process = psutil.Process(worker.pid)
+        started_later = process.create_time() > worker.last_heartbeat_at.timestamp() + 1
+        return process.status() != psutil.STATUS_ZOMBIE and not started_later
+    except psutil.Error:
+        return False
