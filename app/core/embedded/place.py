@@ -11,6 +11,7 @@ import hashlib
 import os
 import pwd
 import stat
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -102,7 +103,7 @@ def find(base: Path) -> Place:
             home = elsewhere
     run = home / "run"
     if len(os.fsencode(run / SOCKET)) > LONGEST_SOCKET_PATH:
-        run = Path("/run" if user else os.environ.get("XDG_RUNTIME_DIR", "/tmp")) / f"stoker-{key}"
+        run = Path("/run" if user else tempfile.gettempdir()) / f"stoker-{key}"
     return Place(home=home, run=run, user=user)
 
 

@@ -55,7 +55,8 @@ def _copied(programs: Path, copy: Path) -> Path:
             if source.exists():
                 shutil.copytree(source, unfinished / part)
         for folder, _, _ in os.walk(unfinished):
-            os.chmod(folder, 0o755)  # A strict umask would shut the user out again.
+            # A strict umask would shut the user out again.
+            Path(folder).chmod(0o755)  # noqa: S103
         unfinished.rename(copy)
     return copy / BIN
 

@@ -1,0 +1,1 @@
+"""`flask up`: everything one machine needs, started, watched and stopped together."""
