@@ -42,7 +42,7 @@ FROM (
             ELSE status
         END AS status,
         model,
-        floor(extract(epoch FROM created_at - timestamptz '1970-01-01 00:00:00+00'))::bigint
+        floor(extract(epoch FROM created_at - '1970-01-01 00:00:00+00'::timestamptz))::bigint
             AS created_at,
         floor(extract(epoch FROM completed_at))::bigint AS completed_at,
         floor(extract(epoch FROM coalesce(failed_at, expired_at)))::bigint AS failed_at,
@@ -351,6 +351,16 @@ def upgrade() -> None:
         sa.UniqueConstraint("number", name=op.f("batch_number_key")),
     )
     op.create_index("batch_created_idx", "batch", ["created_at", "number"], unique=False)
+    op.create_index(
+        "batch_created_seconds_idx",
+        "batch",
+        [
+            sa.literal_column(
+                "(floor(EXTRACT(epoch FROM created_at - '1970-01-01 00:00:00+00'::timestamp with time zone))::bigint)"
+            )
+        ],
+        unique=False,
+    )
     op.create_index("batch_fingerprint_idx", "batch", ["fingerprint", "created_at"], unique=False)
     op.create_index(
         "batch_idempotency_key",
