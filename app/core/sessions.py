@@ -14,6 +14,10 @@ from app.core.errors import Unauthenticated
 from app.core.models import BrowserSession, SignInLink, User
 
 _SEEN_NOTED_EVERY = timedelta(minutes=1)
+_LINK_IS_SPENT = (
+    "This sign-in link has been used already or is too old. "
+    "Make a new one with `flask users link`."
+)
 
 
 def create_sign_in_link(session: Session, user: User, minutes: float) -> str:
@@ -48,10 +52,7 @@ def consume_sign_in_link(session: Session, token: str, *, session_days: float) -
         .returning(SignInLink.user_id)
     )
     if user_id is None:
-        raise Unauthenticated(
-            "This sign-in link has been used already or is too old. "
-            "Make a new one with `flask users link`."
-        )
+        raise Unauthenticated(_LINK_IS_SPENT)
     cookie = secrets.token_urlsafe(32)
     session.add(
         BrowserSession(
@@ -63,6 +64,23 @@ def consume_sign_in_link(session: Session, token: str, *, session_days: float) -
     user = session.get_one(User, user_id)
     audit.record(session, user.name, "session.create", user.name)
     return cookie
+
+
+def linked_name(session: Session, token: str) -> str:
+    """Whom a link would sign in; the link stays unused. Raises Unauthenticated as using it does."""
+    name = session.scalar(
+        select(User.name)
+        .join(SignInLink, SignInLink.user_id == User.id)
+        .where(
+            SignInLink.digest == _digest(token),
+            SignInLink.used_at.is_(None),
+            SignInLink.expires_at > func.now(),
+            User.disabled_at.is_(None),
+        )
+    )
+    if name is None:
+        raise Unauthenticated(_LINK_IS_SPENT)
+    return name
 
 
 def get(session: Session, cookie: str, *, idle_hours: float) -> BrowserSession | None:
