@@ -64,7 +64,9 @@ def authorize(actor: Actor, action: str, owner_id: int | None = None) -> None:
 def ensure_admin(session: Session) -> User:
     """The one local administrator, made at the first start."""
     session.execute(
-        insert(User).values(name="admin", role="admin").on_conflict_do_nothing(["name"])
+        insert(User)
+        .values(name="admin", role="admin")
+        .on_conflict_do_nothing(index_elements=["name"])
     )
     return get(session, "admin")
 
