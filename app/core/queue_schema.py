@@ -7,7 +7,6 @@ files come with the package, so a newer package is picked up by the next `flask 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, LiteralString
@@ -36,7 +35,6 @@ class QueueSchemaError(RuntimeError):
     """Procrastinate's tables can't be upgraded; the message is one sentence with the remedy."""
 
 
-@cache
 def files() -> tuple[str, ...]:
     """The names of the installed package's migrations, in the order they are applied."""
     return tuple(sorted(file.name for file in _folder().glob("*.sql")))
@@ -54,11 +52,6 @@ def upgrade(connection: Connection, with_retries: Retries) -> None:
     `with_retries` runs one step, which is one transaction, until it is not kept off by a lock.
     Raises QueueSchemaError.
     """
-    connection.execute(
-        "CREATE TABLE IF NOT EXISTS procrastinate_migration ("
-        " name text CONSTRAINT procrastinate_migration_pkey PRIMARY KEY,"
-        " applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"
-    )
     if _scalar(connection, "SELECT to_regclass('procrastinate_jobs') IS NULL"):
         with_retries(lambda: _create(connection))
     elif not _recorded(connection):
@@ -75,19 +68,26 @@ def _folder() -> Path:
 
 
 def _recorded(connection: Connection) -> set[str]:
+    if _scalar(connection, "SELECT to_regclass('procrastinate_migration') IS NULL"):
+        return set()
     return {name for (name,) in connection.execute("SELECT name FROM procrastinate_migration")}
 
 
 def _record(connection: Connection, names: list[str]) -> None:
     connection.execute(
-        "INSERT INTO procrastinate_migration (name) SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING",
+        "CREATE TABLE IF NOT EXISTS procrastinate_migration ("
+        " name text CONSTRAINT procrastinate_migration_pkey PRIMARY KEY,"
+        " applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"
+    )
+    connection.execute(
+        "INSERT INTO procrastinate_migration (name) SELECT unnest(%s::text[])"
+        " ON CONFLICT (name) DO UPDATE SET applied_at = DEFAULT",
         [names],
     )
 
 
 def _create(connection: Connection) -> None:
     with connection.transaction():
-        connection.execute("DELETE FROM procrastinate_migration")
         connection.execute(SchemaManager.get_schema())
         _record(connection, list(files()))
 
@@ -101,7 +101,8 @@ def _adopt(connection: Connection) -> None:
             "This database holds the tables of a Procrastinate older than 3.0: upgrade that program "
             "to Procrastinate 3.0, apply its migrations up to 03.00.00, and run this again."
         )
-    _record(connection, [name for name in files() if name < OLDEST or name in found])
+    with connection.transaction():
+        _record(connection, [name for name in files() if name < OLDEST or name in found])
 
 
 def _refuse_newer(connection: Connection) -> None:
