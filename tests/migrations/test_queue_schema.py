@@ -75,7 +75,7 @@ def test_jobs_of_an_older_database_survive(url: str, db: Connection) -> None:
     db.execute(
         "INSERT INTO procrastinate_jobs (queue_name, task_name, args, status)"
         """ VALUES ('mail', 'send', '{"to": 1}', 'todo'), ('mail', 'send', '{"to": 2}', 'doing'),"""
-        """ ('mail', 'send', '{"to": 3}', 'succeeded')"""
+        """ ('mail', 'send', '{"to": 3}', 'failed')"""
     )
     select = "SELECT id, queue_name, task_name, args, status FROM procrastinate_jobs ORDER BY id"
     before = db.execute(select).fetchall()
@@ -83,9 +83,9 @@ def test_jobs_of_an_older_database_survive(url: str, db: Connection) -> None:
     schema.upgrade(url)
 
     assert db.execute(select).fetchall() == before
-    db.execute("SELECT procrastinate_retry_job_v2(2, now(), 5, 'mail', NULL)")
-    events = db.execute("SELECT type FROM procrastinate_events WHERE job_id = 2 ORDER BY id")
-    assert [kind for (kind,) in events] == ["deferred_for_retry", "scheduled"]
+    db.execute("SELECT procrastinate_retry_job_v2(3, now(), 5, 'mail', NULL)")
+    events = db.execute("SELECT type FROM procrastinate_events WHERE job_id = 3")
+    assert "retried" in {kind for (kind,) in events}  # an event that 3.0 did not know
 
 
 @pytest.mark.parametrize("last", ["01.01.01_01_job_id_bigint.sql", "02.99"])
