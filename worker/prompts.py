@@ -35,9 +35,7 @@ def estimate(endpoint: str, body: dict[str, Any]) -> Estimate:
         key = crc32(prompt[start:end], key)
         start = end
         digits.append(f"{key:08x}")
-    return Estimate(
-        len(prompt) // _BYTES_PER_TOKEN + max_tokens, max_tokens, "".join(digits)
-    )
+    return Estimate(len(prompt) // _BYTES_PER_TOKEN + max_tokens, max_tokens, "".join(digits))
 
 
 def _max_tokens(body: dict[str, Any]) -> int:
@@ -63,7 +61,5 @@ def _text(value: object) -> str:
     if isinstance(value, list):
         return "\n".join(_text(part) for part in value)
     if isinstance(value, dict):
-        return (
-            f"{value.get('role', '')}\n{_text(value.get('content', value.get('text')))}"
-        )
+        return f"{value.get('role', '')}\n{_text(value.get('content', value.get('text')))}"
     return "" if value is None else str(value)

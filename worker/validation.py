@@ -144,9 +144,7 @@ class LineCheck:
                 "invalid_json_line", "This line is not parseable as valid JSON.", number
             ) from None
         if not isinstance(request, dict):
-            raise LineError(
-                "invalid_request", "This line is not a JSON object.", number
-            )
+            raise LineError("invalid_request", "This line is not a JSON object.", number)
         custom_id = self._custom_id(number, request)
         self._check_address(number, request)
         return custom_id, self._body(number, request)
@@ -201,9 +199,7 @@ class LineCheck:
         if body is None:
             raise _missing(number, "body")
         if not isinstance(body, dict):
-            raise LineError(
-                "invalid_request", "body must be a JSON object.", number, "body"
-            )
+            raise LineError("invalid_request", "body must be a JSON object.", number, "body")
         model = body.get("model")
         if model is None:
             raise _missing(number, "body.model")

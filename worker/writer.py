@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import structlog
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -23,7 +23,7 @@ def is_outage(fault: BaseException) -> bool:
     return isinstance(fault, DBAPIError) and fault.connection_invalidated
 
 
-class Writer[Row]:
+class Writer(Generic[Row]):
     """Gathers rows and hands them to `write` in a thread; an outage delays them, it loses none.
 
     `write` commits; what it raises besides an outage ends the writer and comes out of `close`,

@@ -64,6 +64,9 @@ def mark_lost(session: Session, worker_id: UUID) -> None:
 
 def count(session: Session, job_id: int, outcome: str) -> int:
     """How many attempts of a job ended like this."""
-    return session.scalar(
-        select(func.count()).where(Attempt.job_id == job_id, Attempt.outcome == outcome)
-    ) or 0
+    return (
+        session.scalar(
+            select(func.count()).where(Attempt.job_id == job_id, Attempt.outcome == outcome)
+        )
+        or 0
+    )

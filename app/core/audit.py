@@ -7,10 +7,6 @@ from sqlalchemy.orm import Session
 from app.core.models import AuditEntry
 
 
-def record(
-    session: Session, actor: str, action: str, object_id: str, details: str = ""
-) -> None:
+def record(session: Session, actor: str, action: str, object_id: str, details: str = "") -> None:
     """Add an entry, like `record(session, "admin", "batch.cancel", "batch_…")`."""
-    session.add(
-        AuditEntry(actor=actor, action=action, object_id=object_id, details=details)
-    )
+    session.add(AuditEntry(actor=actor, action=action, object_id=object_id, details=details))

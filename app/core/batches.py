@@ -126,11 +126,7 @@ def _first_try(
     # Two tries at once: the second waits here until the first has committed.
     words = idempotency_key or fingerprint
     session.execute(
-        select(
-            func.pg_advisory_xact_lock(
-                func.hashtextextended(f"batch {owner_id} {words}", 0)
-            )
-        )
+        select(func.pg_advisory_xact_lock(func.hashtextextended(f"batch {owner_id} {words}", 0)))
     )
     if idempotency_key is not None:
         batch = session.scalar(
@@ -161,13 +157,9 @@ def _first_try(
 def _check_input_file(session: Session, owner_id: int, file_id: str) -> None:
     # Locked, so that nobody deletes the file between this look and the batch's commit.
     file = session.scalar(
-        select(File)
-        .where(File.id == file_id, File.owner_id == owner_id)
-        .with_for_update(read=True)
+        select(File).where(File.id == file_id, File.owner_id == owner_id).with_for_update(read=True)
     )
-    if file is None or (
-        file.expires_at is not None and file.expires_at <= datetime.now(UTC)
-    ):
+    if file is None or (file.expires_at is not None and file.expires_at <= datetime.now(UTC)):
         raise NotFound(
             f"There is no file {file_id!r}.",
             param="input_file_id",
@@ -180,7 +172,7 @@ def _check_input_file(session: Session, owner_id: int, file_id: str) -> None:
         )
 
 
-def _visible(owner_id: int | None) -> Select[tuple[Batch]]:
+def _visible(owner_id: int | None) -> Select[Batch]:
     query = select(Batch)
     return query if owner_id is None else query.where(Batch.owner_id == owner_id)
 
@@ -189,9 +181,7 @@ def get(session: Session, batch_id: str, owner_id: int | None) -> Batch:
     """One batch. Raises NotFound when it is absent or (with an owner) somebody else's."""
     batch = session.scalar(_visible(owner_id).where(Batch.id == batch_id))
     if batch is None:
-        raise NotFound(
-            f"There is no batch {batch_id!r}.", param="batch_id", code="not_found"
-        )
+        raise NotFound(f"There is no batch {batch_id!r}.", param="batch_id", code="not_found")
     return batch
 
 
@@ -202,12 +192,8 @@ def list_batches(
     query = _visible(owner_id)
     if after is not None:
         last = get(session, after, owner_id)
-        query = query.where(
-            tuple_(Batch.created_at, Batch.number) < (last.created_at, last.number)
-        )
-    query = query.order_by(Batch.created_at.desc(), Batch.number.desc()).limit(
-        limit + 1
-    )
+        query = query.where(tuple_(Batch.created_at, Batch.number) < (last.created_at, last.number))
+    query = query.order_by(Batch.created_at.desc(), Batch.number.desc()).limit(limit + 1)
     found = list(session.scalars(query))
     return found[:limit], len(found) > limit
 
@@ -218,7 +204,7 @@ def cancel(session: Session, batch_id: str, owner_id: int | None) -> Batch:
     Raises NotFound, and Conflict when the batch is being finalised or is final.
     """
     get(session, batch_id, owner_id)
-    batch = session.scalar(
+    batch: Batch | None = session.scalar(
         update(Batch)
         .where(Batch.id == batch_id, Batch.status.in_(("validating", "in_progress")))
         .values(status="cancelling", cancelling_at=func.clock_timestamp())
@@ -244,9 +230,7 @@ def hurry(session: Session, batch: Batch) -> None:
     A batch that runs sees the changed status by itself.
     """
     if batch.job_id is not None and jobs.cancel_waiting(session, batch.job_id):
-        batch.job_id = jobs.defer(
-            session, TASK, queue=QUEUE, priority=1, batch_id=batch.id
-        )
+        batch.job_id = jobs.defer(session, TASK, queue=QUEUE, priority=1, batch_id=batch.id)
     session.flush()
     jobs.announce(session, "batch", batch.id)
 

@@ -31,9 +31,7 @@ def defer(
 def cancel_waiting(session: Session, job_id: int) -> bool:
     """Cancel a job that no worker has fetched yet. False: it runs, has ended or is gone."""
     try:
-        return _app.job_manager.cancel_job_by_id(
-            job_id, connection=driver_connection(session)
-        )
+        return _app.job_manager.cancel_job_by_id(job_id, connection=driver_connection(session))
     except exceptions.NoResult:
         return False
 

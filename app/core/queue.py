@@ -59,18 +59,14 @@ def next_model(
     if not waiting:
         return active
     others = [entry for entry in waiting if entry.model != active]
-    has_had_its_turn = (
-        active_since is None or (now - active_since).total_seconds() >= turn_seconds
-    )
+    has_had_its_turn = active_since is None or (now - active_since).total_seconds() >= turn_seconds
     if has_had_its_turn:
         overdue = [
             entry for entry in others if (now - entry.oldest_at).total_seconds() >= turn_seconds
         ]
         if overdue:
             return min(overdue, key=lambda entry: entry.oldest_at).model
-    best = min(
-        waiting, key=lambda entry: (-entry.priority, entry.model != active, entry.number)
-    )
+    best = min(waiting, key=lambda entry: (-entry.priority, entry.model != active, entry.number))
     return best.model
 
 
@@ -136,11 +132,12 @@ def remaining_seconds(row: Row[Any], speeds: dict[str, Row[Any]]) -> float:
     done = row.completed + row.failed
     if row.first_result_at is not None and row.in_progress_at is not None and done:
         ran = ((row.last_result_at or row.first_result_at) - row.in_progress_at).total_seconds()
-        return max(ran, 0.001) / done * (row.total - done)
+        return float(max(ran, 0.001) / done * (row.total - done))
     speed = speeds.get(row.model)
     if speed is None:
         return float(row.estimated_tokens) / _UNKNOWN_TOKENS_PER_SECOND
-    return float(row.estimated_tokens) * speed.token_ratio / max(speed.tokens_per_second, 0.001)
+    tokens = float(row.estimated_tokens) * float(speed.token_ratio)
+    return tokens / max(float(speed.tokens_per_second), 0.001)
 
 
 def _loaded_model(session: Session) -> str | None:

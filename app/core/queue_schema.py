@@ -128,10 +128,13 @@ def _apply(connection: Connection, name: str) -> None:
 
 
 def _tune(connection: Connection, with_retries: Retries) -> None:
-    """What Procrastinate leaves to us: plans that see the queue's name, quick worker removal."""
+    """What Procrastinate leaves to us: plans that see the queue's name, quick worker removal.
+
+    What an operator set himself stays.
+    """
     tuned = _scalar(
         connection,
-        "SELECT 'plan_cache_mode=force_custom_plan' = ANY (proconfig) FROM pg_proc WHERE oid ="
+        "SELECT proconfig::text LIKE '%plan_cache_mode%' FROM pg_proc WHERE oid ="
         " to_regprocedure('procrastinate_fetch_job_v2(character varying[], bigint)')",
     )
     if not tuned:
@@ -142,7 +145,7 @@ def _tune(connection: Connection, with_retries: Retries) -> None:
         )
     tuned = _scalar(
         connection,
-        "SELECT 'autovacuum_vacuum_scale_factor=0.01' = ANY (reloptions) FROM pg_class"
+        "SELECT reloptions::text LIKE '%autovacuum_vacuum_scale_factor%' FROM pg_class"
         " WHERE oid = to_regclass('procrastinate_jobs')",
     )
     if not tuned:
@@ -171,6 +174,7 @@ def _index_workers(connection: Connection) -> None:
     )
     if is_valid:
         return
+    _log.info("building the index procrastinate_jobs_worker_id_idx")
     timeout = _scalar(connection, "SELECT current_setting('lock_timeout')")
     connection.execute("SET lock_timeout = 0")
     if is_valid is False:

@@ -49,9 +49,7 @@ class NewResult:
         return self.status_code is not None and 200 <= self.status_code < 300
 
 
-def write(
-    session: Session, batch: Batch, token: UUID, results: Sequence[NewResult]
-) -> str:
+def write(session: Session, batch: Batch, token: UUID, results: Sequence[NewResult]) -> str:
     """Write results and count them, in one transaction; returns the batch's present status.
 
     Raises LeaseLost (nothing is written) when `token` no longer holds the batch.
@@ -99,14 +97,8 @@ def write(
 def read_usage(body: dict[str, Any]) -> Usage:
     """The tokens that an answer says it took, in any of the four endpoints' words."""
     usage = body.get("usage") or {}
-    details_in = (
-        usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
-    )
-    details_out = (
-        usage.get("completion_tokens_details")
-        or usage.get("output_tokens_details")
-        or {}
-    )
+    details_in = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
+    details_out = usage.get("completion_tokens_details") or usage.get("output_tokens_details") or {}
     return Usage(
         input_tokens=usage.get("prompt_tokens") or usage.get("input_tokens") or 0,
         cached_tokens=details_in.get("cached_tokens") or 0,
@@ -156,9 +148,18 @@ def read_lines(session: Session, batch: Batch) -> Iterator[bytes]:
         yield output_line(row)
 
 
-def list_failed(
-    session: Session, batch: Batch, *, limit: int = 10_000
-) -> list[dict[str, Any]]:
+def read_page(
+    session: Session, batch_number: int, *, after_line: int, limit: int = 500
+) -> tuple[list[bytes], int]:
+    """Some of the results that exist now, and the line to go on after; an empty list ends it."""
+    rows = session.execute(
+        statement("results", "answered_page"),
+        {"batch_number": batch_number, "after_line": after_line, "limit": limit},
+    ).all()
+    return [output_line(row) for row in rows], rows[-1].line if rows else after_line
+
+
+def list_failed(session: Session, batch: Batch, *, limit: int = 10_000) -> list[dict[str, Any]]:
     """Failed requests in input order, at most `limit`, with what went wrong in words."""
     rows = session.execute(
         statement("results", "failed"), {"batch_number": batch.number, "limit": limit}

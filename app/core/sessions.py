@@ -15,8 +15,7 @@ from app.core.models import BrowserSession, SignInLink, User
 
 _SEEN_NOTED_EVERY = timedelta(minutes=1)
 _LINK_IS_SPENT = (
-    "This sign-in link has been used already or is too old. "
-    "Make a new one with `flask users link`."
+    "This sign-in link has been used already or is too old. Make a new one with `flask users link`."
 )
 
 
@@ -116,9 +115,7 @@ def end(session: Session, cookie: str) -> None:
 def delete_expired(session: Session, *, before: datetime) -> int:
     """Remove sessions and links that ended before `before`; the number of rows removed."""
     links = session.execute(
-        delete(SignInLink)
-        .where(SignInLink.expires_at < before)
-        .returning(SignInLink.digest)
+        delete(SignInLink).where(SignInLink.expires_at < before).returning(SignInLink.digest)
     ).all()
     browsers = session.execute(
         delete(BrowserSession)

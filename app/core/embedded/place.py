@@ -11,7 +11,6 @@ import hashlib
 import os
 import pwd
 import stat
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -103,7 +102,8 @@ def find(base: Path) -> Place:
             home = elsewhere
     run = home / "run"
     if len(os.fsencode(run / SOCKET)) > LONGEST_SOCKET_PATH:
-        run = Path("/run" if user else tempfile.gettempdir()) / f"stoker-{key}"
+        # Not TMPDIR: every process must find the same folder. `take` refuses somebody else's.
+        run = Path("/run" if user else "/tmp") / f"stoker-{key}"  # noqa: S108
     return Place(home=home, run=run, user=user)
 
 

@@ -56,7 +56,7 @@ def _copied(programs: Path, copy: Path) -> Path:
                 shutil.copytree(source, unfinished / part)
         for folder, _, _ in os.walk(unfinished):
             # A strict umask would shut the user out again.
-            Path(folder).chmod(0o755)  # noqa: S103
+            Path(folder).chmod(0o755)
         unfinished.rename(copy)
     return copy / BIN
 

@@ -21,7 +21,7 @@ class Base(DeclarativeBase):
             "pk": "%(table_name)s_pkey",
         }
     )
-    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it as a plain class attribute
+    type_annotation_map = {
         str: Text,
         int: BigInteger,
         datetime: DateTime(timezone=True),

@@ -20,6 +20,4 @@ def statement(noun: str, name: str) -> TextClause:
 @cache
 def _statements(noun: str) -> dict[str, TextClause]:
     parts = _NAME.split((Path(__file__).parent / f"{noun}.sql").read_text())
-    return {
-        name: text(body) for name, body in zip(parts[1::2], parts[2::2], strict=True)
-    }
+    return {name: text(body) for name, body in zip(parts[1::2], parts[2::2], strict=True)}

@@ -30,7 +30,7 @@ SELECT request.line, request.custom_id, result.id, result.is_success, result.sta
        result.body, result.error
 FROM request
 LEFT JOIN result ON result.batch_number = request.batch_number AND result.line = request.line
-WHERE request.batch_number = :batch_number AND request.line > :after_line
+WHERE request.batch_number = :batch_number
 ORDER BY request.line;
 
 -- name: answered
@@ -40,6 +40,15 @@ FROM result
 JOIN request ON request.batch_number = result.batch_number AND request.line = result.line
 WHERE result.batch_number = :batch_number
 ORDER BY request.line;
+
+-- name: answered_page
+SELECT request.line, request.custom_id, result.id, result.is_success, result.status_code,
+       result.body, result.error
+FROM result
+JOIN request ON request.batch_number = result.batch_number AND request.line = result.line
+WHERE result.batch_number = :batch_number AND result.line > :after_line
+ORDER BY result.line
+LIMIT :limit;
 
 -- name: failed
 SELECT result.id, request.custom_id, request.line, result.status_code, result.body, result.error,

@@ -1,0 +1,34 @@
+-- name: doing_jobs
+-- Jobs of our tasks that a worker says it runs, with when they were last started. Owner columns are
+-- null when no worker of ours has registered that queue worker.
+SELECT job.id, job.worker_id AS queue_worker_id, job.task_name,
+       worker.id AS owner_id,
+       worker.stopped_at IS NULL
+           AND worker.last_heartbeat_at > clock_timestamp() - make_interval(secs => :stale_seconds)
+           AS owner_is_alive,
+       job.id = ANY (worker.running_job_ids) AS owner_runs_it,
+       date_part('epoch', worker.last_heartbeat_at - started.at) AS said_seconds_after_start,
+       date_part('epoch', clock_timestamp() - coalesce(started.at, '-infinity')) AS age_seconds
+FROM procrastinate_jobs AS job
+LEFT JOIN worker ON job.worker_id = ANY (worker.queue_worker_ids)
+LEFT JOIN LATERAL (
+    SELECT max(event.at) AS at FROM procrastinate_events AS event
+    WHERE event.job_id = job.id AND event.type = 'started'
+) AS started ON true
+WHERE job.status = 'doing' AND job.task_name = ANY (CAST(:tasks AS text[]));
+
+-- name: due_batches
+-- Open batches that nobody will bring to their end: cancelled or expired while their job waits for
+-- a turn, or with a job that has ended without them.
+SELECT batch.id, job.status AS job_status,
+       job.status = 'todo' AND job.queue_name <> :queue AS is_waiting
+FROM batch
+LEFT JOIN procrastinate_jobs AS job ON job.id = batch.job_id
+WHERE batch.status IN ('validating', 'in_progress', 'finalizing', 'cancelling')
+  AND (
+      (job.status = 'todo' AND job.queue_name <> :queue
+       AND (batch.status = 'cancelling' OR batch.expires_at <= clock_timestamp()))
+      OR job.id IS NULL
+      OR job.status NOT IN ('todo', 'doing')
+  )
+LIMIT 100;

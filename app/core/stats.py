@@ -1,0 +1,148 @@
+"""Statistics over batches: what GET /v1/jobs/stats and the cards of the history show."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.core.sql import statement
+from app.core.status import history_status
+
+CACHE_SECONDS = 30.0
+_HOUR = 3600
+_POINT_LIMIT = 1000
+
+
+@dataclass(frozen=True)
+class TimelinePoint:
+    """Jobs created in the step that begins at `timestamp` (Unix seconds)."""
+
+    timestamp: int
+    jobs: int
+
+
+@dataclass(frozen=True)
+class JobStats:
+    """Rates are 0..1 over what is final, None-free: 0.0 when there is nothing to judge."""
+
+    total_jobs: int
+    by_status: dict[str, int]
+    by_model: dict[str, int]
+    success_rate: float
+    request_success_rate: float
+    avg_duration: float
+    total_requests: int
+    completed_requests: int
+    failed_requests: int
+    total_tokens: int
+    avg_token_throughput: float
+    timeline: list[TimelinePoint]
+
+
+def job_stats(
+    session: Session,
+    *,
+    owner_id: int | None,
+    start_date: datetime | None = None,
+    end_date: datetime | None = None,
+) -> JobStats:
+    """Statistics of the batches created in the range (all of them when none is given)."""
+    range_ = {"owner_id": owner_id, "start_date": start_date, "end_date": end_date}
+    rows = session.execute(statement("stats", "totals"), range_).all()
+    by_status: Counter[str] = Counter()
+    by_model: Counter[str] = Counter()
+    for row in rows:
+        in_progress_at = None if row.has_not_run else datetime.now(UTC)
+        seen: Any = SimpleNamespace(status=row.status, in_progress_at=in_progress_at)
+        by_status[history_status(seen)] += row.jobs
+        if row.model is not None:
+            by_model[row.model] += row.jobs
+    total = {
+        name: sum(getattr(row, name) or 0 for row in rows)
+        for name in (
+            "requests",
+            "completed",
+            "failed",
+            "tokens",
+            "seconds",
+            "timed",
+            "timed_tokens",
+        )
+    }
+    final = by_status["completed"] + by_status["failed"]
+    answered = total["completed"] + total["failed"]
+    return JobStats(
+        total_jobs=sum(by_status.values()),
+        by_status=dict(by_status),
+        by_model=dict(by_model),
+        success_rate=_ratio(by_status["completed"], final),
+        request_success_rate=_ratio(total["completed"], answered),
+        avg_duration=_ratio(total["seconds"], total["timed"]),
+        total_requests=int(total["requests"]),
+        completed_requests=int(total["completed"]),
+        failed_requests=int(total["failed"]),
+        total_tokens=int(total["tokens"]),
+        avg_token_throughput=_ratio(total["timed_tokens"], total["seconds"]),
+        timeline=_timeline(session, owner_id, start_date, end_date),
+    )
+
+
+def _ratio(part: float, whole: float) -> float:
+    return round(float(part) / float(whole), 4) if whole else 0.0
+
+
+def _timeline(
+    session: Session, owner_id: int | None, start_date: datetime | None, end_date: datetime | None
+) -> list[TimelinePoint]:
+    last = end_date or datetime.now(UTC)
+    first = start_date or last - timedelta(hours=23)
+    first = _floor(first)
+    seconds = max((last - first).total_seconds(), 0)
+    # Hours, or as many whole hours as keep the answer within bounds.
+    hours_per_point = int(seconds // _HOUR // _POINT_LIMIT) + 1
+    rows = session.execute(
+        statement("stats", "timeline"),
+        {
+            "owner_id": owner_id,
+            "first": first,
+            "last": last,
+            "step_seconds": float(hours_per_point * _HOUR),
+        },
+    )
+    return [TimelinePoint(row.timestamp, row.jobs) for row in rows]
+
+
+def _floor(moment: datetime) -> datetime:
+    return datetime.fromtimestamp(moment.timestamp() // _HOUR * _HOUR, UTC)
+
+
+class StatsCache:
+    """Keeps answers for CACHE_SECONDS, so that a wall of dashboards costs one query."""
+
+    def __init__(self, seconds: float = CACHE_SECONDS, size: int = 256) -> None:
+        self._seconds = seconds
+        self._size = size
+        self._lock = threading.Lock()
+        self._kept: dict[object, tuple[float, JobStats]] = {}
+
+    def get(self, key: object, compute: Callable[[], JobStats]) -> JobStats:
+        """The kept answer, or a new one."""
+        now = time.monotonic()
+        with self._lock:
+            kept = self._kept.get(key)
+            if kept is not None and now - kept[0] < self._seconds:
+                return kept[1]
+        answer = compute()
+        with self._lock:
+            if len(self._kept) >= self._size:
+                self._kept.clear()
+            self._kept[key] = (now, answer)
+        return answer

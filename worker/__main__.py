@@ -1,0 +1,146 @@
+"""The worker: fetches jobs, keeps the engine, and leaves nothing behind when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from uuid import uuid4
+
+import psutil
+import structlog
+from procrastinate.worker import Worker
+from sqlalchemy.orm import sessionmaker
+
+from app.core.db import SessionFactory, make_engine
+from app.core.engines import RegistryError, RegistryFile
+from app.core.logging import configure_logging
+from app.core.settings import Settings, SettingsError, load_settings
+from app.core.workers import Pulse
+from worker.engine import Engine
+from worker.heart import Heart
+from worker.house import Helpers, House
+from worker.queue_workers import make_connector, make_step_worker, make_turn_worker
+from worker.tasks import batches
+from worker.tasks.app import app as tasks_app
+from worker.turns import Turns
+
+log = structlog.get_logger("worker")
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT (exit 0), or until a part fails (exit 1)."""
+    try:
+        settings = load_settings()
+        if not settings.database_url:
+            raise SettingsError("The setting DATABASE_URL is needed: `flask up` gives it.")
+        registry = RegistryFile(settings.models_path)
+        registry.read()
+    except (SettingsError, RegistryError) as fault:
+        print(fault, file=sys.stderr)
+        return 2
+    configure_logging(settings)
+    return asyncio.run(run(settings, registry))
+
+
+async def run(settings: Settings, registry: RegistryFile) -> int:
+    """The worker's life; returns the exit code."""
+    sessions: SessionFactory = sessionmaker(
+        make_engine(settings, "worker", pool_size=12), expire_on_commit=False
+    )
+    turns = Turns(settings, registry, sessions, Engine(settings))
+    house = House(settings, sessions, registry, turns, Helpers(), worker_id=uuid4())
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    assert set(tasks_app.tasks) >= batches.TASKS
+    with tasks_app.replace_connector(make_connector(settings)) as app:
+        async with app.open_async():
+            workers = [make_step_worker(app, house), make_turn_worker(app, house)]
+            heart = Heart(
+                sessions, _pulse_of(house, workers, stopping), settings.worker_heartbeat_seconds
+            )
+            heart.start()
+            try:
+                return await _work(house, workers, heart, stopping)
+            finally:
+                await turns.close()
+                house.helpers.close()
+                heart.stop(house.worker_id)
+
+
+async def _work(
+    house: House, workers: Sequence[Worker], heart: Heart, stopping: asyncio.Event
+) -> int:
+    keep = asyncio.create_task(house.turns.keep())
+    runs = [asyncio.create_task(_run(worker)) for worker in workers]
+    stop = asyncio.create_task(stopping.wait())
+    log.info("worker.started", pid=os.getpid(), models=sorted(house.registry.read().models))
+    await asyncio.sleep(0.2)
+    heart.quicken()  # now the queue workers have their ids
+    done, _ = await asyncio.wait([keep, *runs, stop], return_when=asyncio.FIRST_COMPLETED)
+    failed = [task for task in done if task is not stop]
+    for task in failed:
+        fault = task.exception() if not task.cancelled() else None
+        log.error("worker.part_ended", part=task.get_name(), error=repr(fault))
+    stopping.set()
+    heart.quicken()
+    await house.turns.stop(house.settings.worker_drain_seconds)
+    for worker in workers:
+        worker.stop()  # type: ignore[no-untyped-call]
+    await asyncio.wait(runs, timeout=house.settings.worker_drain_seconds + 10)
+    keep.cancel()
+    with contextlib.suppress(asyncio.CancelledError, Exception):
+        await keep
+    log.info("worker.stopped")
+    return 1 if failed else 0
+
+
+async def _run(worker: Worker) -> None:
+    await worker.run()  # type: ignore[no-untyped-call]
+
+
+def _pulse_of(
+    house: House, workers: Sequence[Worker], stopping: asyncio.Event
+) -> Callable[[], Pulse]:
+    def pulse() -> Pulse:
+        turns = house.turns
+        engine = turns.engine
+        job_ids = list(house.tokens)
+        status = "running" if job_ids else "idle"
+        if stopping.is_set():
+            status = "draining"
+        elif engine.status == "starting":
+            status = "loading"
+        process = psutil.Process()
+        return Pulse(
+            id=house.worker_id,
+            kind="worker",
+            name=f"worker-{socket.gethostname()}-{os.getpid()}",
+            status=status,
+            current_model=turns.active,
+            engine_status=engine.status,
+            engine_error=turns.error,
+            running_job_ids=job_ids,
+            queue_worker_ids=[
+                worker.worker_id for worker in workers if worker.worker_id is not None
+            ],
+            models=sorted(house.registry.read().models),
+            metrics={
+                "memory_bytes": process.memory_info().rss,
+                "host_memory_percent": psutil.virtual_memory().percent,
+                "host_cpu_percent": psutil.cpu_percent(),
+                "engine_deaths": engine.deaths,
+            },
+        )
+
+    return pulse
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""What the worker's tasks share: settings, the database, the engine's turns, helper processes."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from typing import ParamSpec, TypeVar
+from uuid import UUID
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.core.db import SessionFactory, make_engine
+from app.core.engines import RegistryFile
+from app.core.settings import Settings
+from worker.turns import Turns
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Helpers:
+    """Processes for what would hold the worker's interpreter: validation, writing files."""
+
+    def __init__(self, count: int = 2) -> None:
+        self._count = count
+        self._pool = self._open()
+
+    def _open(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            self._count,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_end_with_parent,
+            initargs=(os.getpid(),),
+        )
+
+    async def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a module's function there. Raises what it raised, or BrokenProcessPool."""
+        try:
+            return await asyncio.wrap_future(self._pool.submit(function, *args, **kwargs))
+        except BrokenProcessPool:
+            # Killed from outside (out of memory, say): the next call gets new ones.
+            self._pool.shutdown(wait=False)
+            self._pool = self._open()
+            raise
+
+    def close(self) -> None:
+        """End them."""
+        for process in list((self._pool._processes or {}).values()):
+            process.terminate()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _end_with_parent(parent: int) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    logging.getLogger().handlers.clear()
+
+
+def open_session(settings: Settings) -> Session:
+    """A session of its own, for one call in a helper process."""
+    return sessionmaker(make_engine(settings, "helper", pool_size=1))()
+
+
+@dataclass
+class House:
+    """Handed to every task."""
+
+    settings: Settings
+    sessions: SessionFactory
+    registry: RegistryFile
+    turns: Turns
+    helpers: Helpers
+    worker_id: UUID
+    tokens: dict[int, UUID] = field(default_factory=dict)

@@ -1,0 +1,173 @@
+"""The housekeeper: what must happen whether or not a worker lives. One at a time holds the lead."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import procrastinate
+import psycopg
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.core import batches, files, recovery, sessions
+from app.core.db import SessionFactory, connect_args, make_engine
+from app.core.logging import configure_logging
+from app.core.settings import Settings, SettingsError, load_settings
+from app.core.workers import Pulse
+from worker.heart import Heart
+
+log = structlog.get_logger("housekeeper")
+
+TASKS = (batches.TASK,)
+# Of the database-wide advisory lock that makes one housekeeper the leader.
+_LEADER_KEY = 4_080_001
+_LEADER_RETRY_SECONDS = 3.0
+
+
+class Housekeeper:
+    """Runs the chores by APScheduler once it holds the lead."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.id = uuid4()
+        self.sessions: SessionFactory = sessionmaker(
+            make_engine(settings, "housekeeper", pool_size=4), expire_on_commit=False
+        )
+        self.queue_app = procrastinate.App(
+            connector=procrastinate.SyncPsycopgConnector(
+                conninfo=settings.database_url,
+                kwargs=connect_args("housekeeper queue"),
+                min_size=1,
+                max_size=2,
+            )
+        )
+        self.stopping = threading.Event()
+        self._is_leader = False
+
+    def run(self) -> int:
+        """Live until told to stop (0), or until the lead is lost (1: the supervisor restarts)."""
+        heart = Heart(self.sessions, self._pulse, self.settings.worker_heartbeat_seconds)
+        heart.start()
+        try:
+            with self._lead() as lead:
+                if self.stopping.is_set():
+                    return 0
+                self._is_leader = True
+                heart.quicken()
+                with self.queue_app.open():
+                    return self._keep_house(lead)
+        finally:
+            heart.stop(self.id)
+
+    def _lead(self) -> psycopg.Connection[tuple[object, ...]]:
+        """A connection that holds the leader's lock; waits until it is free."""
+        connection = psycopg.connect(
+            self.settings.database_url, autocommit=True, **connect_args("housekeeper lead")
+        )
+        while not self.stopping.is_set():
+            row = connection.execute("SELECT pg_try_advisory_lock(%s)", [_LEADER_KEY]).fetchone()
+            if row and row[0]:
+                break
+            self.stopping.wait(_LEADER_RETRY_SECONDS)
+        return connection
+
+    def _keep_house(self, lead: psycopg.Connection[tuple[object, ...]]) -> int:
+        scheduler = BackgroundScheduler(timezone="UTC")
+        every = self.settings.housekeeping_seconds
+        for chore, seconds in (
+            (self._recover, every),
+            (self._settle, every),
+            (self._expire_files, 60.0),
+            (self._remove_leftovers, 3600.0),
+            (self._end_sessions, 600.0),
+        ):
+            scheduler.add_job(
+                self._safely(chore),
+                "interval",
+                seconds=seconds,
+                id=chore.__name__,
+                max_instances=1,
+                coalesce=True,
+            )
+        self._safely(self._remove_leftovers)()
+        scheduler.start()
+        log.info("housekeeper.leads", pid=os.getpid())
+        try:
+            while not self.stopping.wait(_LEADER_RETRY_SECONDS):
+                lead.execute("SELECT 1")
+        except psycopg.Error as fault:
+            log.error("housekeeper.lead_lost", error=str(fault))
+            return 1
+        finally:
+            scheduler.shutdown(wait=False)
+        return 0
+
+    def _safely(self, chore: Callable[[], object]) -> Callable[[], None]:
+        """A chore that fails is logged and tried again at its next time."""
+
+        def run() -> None:
+            try:
+                chore()
+            except Exception as fault:
+                log.warning("chore.failed", chore=chore.__name__, error=str(fault)[:500])
+
+        return run
+
+    def _recover(self) -> None:
+        with self.sessions() as session:
+            recovery.recover(session, self.settings, self.queue_app, TASKS)
+
+    def _settle(self) -> None:
+        with self.sessions() as session:
+            recovery.settle_batches(session)
+
+    def _expire_files(self) -> None:
+        self._with_session(lambda session: files.delete_expired(session, self.settings))
+
+    def _remove_leftovers(self) -> None:
+        self._with_session(lambda session: files.remove_leftovers(session, self.settings))
+
+    def _end_sessions(self) -> None:
+        now = datetime.now(UTC)
+        self._with_session(lambda session: sessions.delete_expired(session, before=now))
+
+    def _with_session(self, work: Callable[[Session], int]) -> None:
+        with self.sessions() as session:
+            work(session)
+            session.commit()
+
+    def _pulse(self) -> Pulse:
+        return Pulse(
+            id=self.id,
+            kind="housekeeper",
+            name=f"housekeeper-{socket.gethostname()}-{os.getpid()}",
+            status="running" if self._is_leader else "standby",
+        )
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT."""
+    try:
+        settings = load_settings()
+        if not settings.database_url:
+            raise SettingsError("The setting DATABASE_URL is needed: `flask up` gives it.")
+    except SettingsError as fault:
+        print(fault, file=sys.stderr)
+        return 2
+    configure_logging(settings)
+    housekeeper = Housekeeper(settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: housekeeper.stopping.set())
+    return housekeeper.run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

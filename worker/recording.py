@@ -1,0 +1,104 @@
+"""Records what Procrastinate forgets: each attempt, how it ended, and what it logged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from procrastinate import JobContext
+from procrastinate.worker import Worker
+
+from app.core import attempts, logs
+from app.core.db import SessionFactory
+from app.core.logs import NewLine
+from worker.house import House
+from worker.writer import Writer
+
+log = structlog.get_logger("job")
+
+
+async def record_attempt(
+    call_next: Callable[[], Awaitable[Any]], context: JobContext, worker: Worker
+) -> Any:
+    """Worker middleware: an attempt is open while the task runs; its token fences the writes."""
+    house: House = context.additional_context["house"]
+    job_id = context.job.id
+    assert job_id is not None
+
+    def begin() -> None:
+        with house.sessions() as session:
+            house.tokens[job_id] = attempts.begin(
+                session,
+                job_id=job_id,
+                task=context.job.task_name,
+                number=context.job.attempts + 1,
+                worker_id=house.worker_id,
+            )
+
+    await asyncio.to_thread(begin)
+    fault: BaseException | None = None
+    try:
+        return await call_next()
+    except BaseException as raised:
+        fault = raised
+        raise
+    finally:
+        await _end(house, job_id, fault)
+
+
+async def _end(house: House, job_id: int, fault: BaseException | None) -> None:
+    outcome = "completed"
+    if fault is not None:
+        # A task may say by itself that it goes on elsewhere and has not failed.
+        is_move = type(fault).__name__ == "MoveTo"
+        outcome = "moved" if is_move else "failed"
+        if isinstance(fault, asyncio.CancelledError):
+            outcome = "cancelled"
+    token = house.tokens.pop(job_id)
+
+    def end() -> None:
+        with house.sessions() as session:
+            attempts.end(session, token, outcome, None if outcome == "moved" else fault)
+
+    try:
+        await asyncio.shield(asyncio.to_thread(end))
+    except Exception:
+        # The housekeeper closes it as lost; the job's own end must not depend on this row.
+        log.warning("attempt.end_not_recorded", job_id=job_id, outcome=outcome)
+
+
+class JobLog:
+    """Log lines of one attempt: to the process's log at once, to the database soon."""
+
+    def __init__(self, sessions: SessionFactory, job_id: int) -> None:
+        self.batch_number: int | None = None
+        self._job_id = job_id
+        self._sessions = sessions
+        self._writer: Writer[NewLine] = Writer(self._write, rows=500, seconds=0.5, limit=5000)
+
+    def info(self, message: str, **context: Any) -> None:
+        self._add("info", message, context)
+
+    def warning(self, message: str, **context: Any) -> None:
+        self._add("warning", message, context)
+
+    def error(self, message: str, **context: Any) -> None:
+        self._add("error", message, context)
+
+    def _add(self, level: str, message: str, context: dict[str, Any]) -> None:
+        getattr(log, level)(message, job_id=self._job_id, **context)
+        now = datetime.now(UTC)
+        self._writer.add(
+            NewLine(self._job_id, self.batch_number, now, level, message, context or None)
+        )
+
+    def _write(self, lines: list[NewLine]) -> None:
+        with self._sessions() as session:
+            logs.write(session, lines)
+
+    async def close(self) -> None:
+        """Write what is left."""
+        await self._writer.close()

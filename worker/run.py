@@ -1,0 +1,294 @@
+"""A batch in the engine: its requests go through the window, its results to the writer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+import orjson
+import structlog
+
+from app.core.models import Batch
+from app.core.results import NewResult, Usage, read_usage
+from worker.bodies import BodyReader, RefusedRequest
+from worker.engine import Answer, EngineBusy, EngineGone, openai_error
+from worker.turns import Turns
+from worker.window import Rank
+from worker.writer import Writer, is_outage
+
+log = structlog.get_logger(__name__)
+
+DEATHS_BEFORE_ALONE = 2
+_TRIES = 3
+_LONGEST_PAUSE_SECONDS = 10.0
+
+
+@dataclass(slots=True)
+class Ask:
+    """A request on its way: where its line lies, and what has befallen it so far."""
+
+    line: int
+    position: int
+    length: int
+    deaths: int = 0
+    tries: int = 0
+
+
+class BatchStatus(Protocol):
+    """Looks at the batch's row: its status, or LeaseLost."""
+
+    def __call__(self) -> str: ...
+
+
+class BatchRun:
+    """Runs what has no result yet. `reason` says why it ended before all was answered."""
+
+    def __init__(
+        self,
+        batch: Batch,
+        asks: Iterable[Ask],
+        *,
+        turns: Turns,
+        writer: Writer[NewResult],
+        reader: BodyReader,
+        look: BatchStatus,
+        begin: Callable[[], None],
+        suspect: Callable[[list[int]], None],
+    ) -> None:
+        self.batch = batch
+        self.priority = batch.priority
+        self.reason: str | None = None
+        self._turns = turns
+        self._writer = writer
+        self._reader = reader
+        self._look = look
+        self._begin = begin
+        self._suspect = suspect
+        self._rank: Rank = (-batch.priority, batch.number)
+        self._waiting: deque[Ask] = deque()
+        self._alone: deque[Ask] = deque()
+        for ask in asks:
+            self._put_back(ask, at_front=False)
+        self._in_flight: dict[asyncio.Task[None], Ask] = {}
+        self._casualties: list[int] = []
+        self._changed = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._drain_seconds = 0.0
+        self._has_begun = False
+
+    @property
+    def has_unsent(self) -> bool:
+        return bool(self._waiting or self._alone)
+
+    def stop(self, reason: str, seconds: float) -> None:
+        """Send nothing more; what is in flight may go on for so long."""
+        if not self._stopped.is_set():
+            self.reason = reason
+            self._drain_seconds = seconds
+            self._stopped.set()
+
+    async def run(self) -> str | None:
+        """Answer everything, or stop early; returns the reason of that (None: all answered).
+
+        Raises LeaseLost, and EngineUnavailable when the engine can't be started.
+        """
+        self._turns.runs.add(self)
+        produce = asyncio.create_task(self._produce())
+        watch = asyncio.create_task(self._watch())
+        stopped = asyncio.create_task(self._stopped.wait())
+        failed = asyncio.create_task(self._writer.failed.wait())
+        try:
+            waits = {produce, watch, stopped, failed}
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            if produce in done:
+                produce.result()
+            if watch in done:
+                watch.result()
+            await _end(produce)
+            await self._drain()
+        finally:
+            for task in (produce, watch, stopped, failed):
+                await _end(task)
+            await self._abandon()
+            self._turns.runs.discard(self)
+            await self._writer.close()
+        return self.reason
+
+    async def _watch(self) -> None:
+        """Notice a cancel, the end of the completion window, and a lost lease."""
+        while True:
+            seconds_left = (self.batch.expires_at - datetime.now(UTC)).total_seconds()
+            if seconds_left <= 0:
+                self.stop("expired", 0)
+                return
+            await asyncio.sleep(min(1.0, max(seconds_left, 0.01)))
+            try:
+                status = await asyncio.to_thread(self._look)
+            except Exception as fault:
+                if is_outage(fault):
+                    continue
+                raise
+            if status != "in_progress":
+                self.stop(status, 0)
+                return
+
+    async def _produce(self) -> None:
+        while self.has_unsent or self._in_flight:
+            self._changed.clear()
+            if self._casualties:
+                lines, self._casualties = self._casualties, []
+                await asyncio.to_thread(self._suspect, lines)
+            await self._turns.ready()
+            await self._writer.room()
+            if self._waiting:
+                await self._send()
+            elif self._in_flight:
+                await self._changed.wait()
+            elif self._alone:
+                await self._send_alone()
+
+    async def _send(self) -> None:
+        window = self._turns.window
+        await window.acquire(self._rank)
+        # The engine may have died while we waited; what was left may be for asking alone now.
+        if not self._waiting or not self._turns.is_ready:
+            window.release()
+            return
+        if not self._has_begun:
+            self._has_begun = True
+            await asyncio.to_thread(self._begin)
+        ask = self._waiting.popleft()
+        task = asyncio.create_task(self._answer(ask))
+        self._in_flight[task] = ask
+        task.add_done_callback(lambda done: self._landed(done, window.release))
+
+    def _landed(self, task: asyncio.Task[None], release: Callable[[], None]) -> None:
+        self._in_flight.pop(task, None)
+        release()
+        self._changed.set()
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            log.error("request.failed", batch=self.batch.id, exc_info=fault)
+            self.stop("error", 0)
+
+    async def _send_alone(self) -> None:
+        """A request that was in the engine at two of its deaths, with nobody else to be harmed."""
+        async with self._turns.window.exclusive():
+            if not self._has_begun:
+                self._has_begun = True
+                await asyncio.to_thread(self._begin)
+            ask = self._alone.popleft()
+            task = asyncio.create_task(self._answer(ask))
+            self._in_flight[task] = ask
+            try:
+                await task
+            finally:
+                self._in_flight.pop(task, None)
+
+    async def _answer(self, ask: Ask) -> None:
+        try:
+            body = self._reader.read(ask.position, ask.length)
+        except RefusedRequest as refusal:
+            self._add(ask, status_code=400, body=refusal.body())
+            return
+        pause = 0.5
+        while True:
+            ask.tries += 1
+            try:
+                answer = await self._turns.engine.ask(
+                    self.batch.endpoint,
+                    body,
+                    f"{self._id(ask)}-{ask.tries}",
+                    self._turns.settings.request_timeout_seconds,
+                )
+            except EngineGone:
+                self._turns.report_death()
+                self._lose(ask)
+                return
+            except EngineBusy:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+                continue
+            except TimeoutError:
+                self._fail(ask, "request_timeout", "The engine took too long for this request.")
+                return
+            if answer.status_code >= 500 and ask.tries < _TRIES:
+                await asyncio.sleep(pause)
+                continue
+            self._record(ask, answer)
+            return
+
+    def _lose(self, ask: Ask) -> None:
+        """The engine died under a request: it is no result; ask again, alone after two deaths."""
+        ask.deaths += 1
+        self._casualties.append(ask.line)
+        if ask.deaths > DEATHS_BEFORE_ALONE:
+            self._fail(ask, "engine_crashed", "The engine died each time it had this request.")
+        else:
+            self._put_back(ask, at_front=True)
+
+    def _put_back(self, ask: Ask, *, at_front: bool) -> None:
+        if ask.deaths >= DEATHS_BEFORE_ALONE:
+            self._alone.append(ask)
+        elif at_front:
+            self._waiting.appendleft(ask)
+        else:
+            self._waiting.append(ask)
+
+    def _record(self, ask: Ask, answer: Answer) -> None:
+        if answer.is_success:
+            usage = read_usage(orjson.loads(answer.body))
+            self._add(ask, status_code=answer.status_code, body=answer.body, usage=usage)
+        else:
+            body = orjson.dumps({"error": openai_error(answer.status_code, answer.body)})
+            self._add(ask, status_code=answer.status_code, body=body)
+
+    def _fail(self, ask: Ask, code: str, message: str) -> None:
+        self._add(ask, error=orjson.dumps({"code": code, "message": message}))
+
+    def _add(
+        self,
+        ask: Ask,
+        *,
+        status_code: int | None = None,
+        body: bytes | None = None,
+        error: bytes | None = None,
+        usage: Usage = Usage(),  # noqa: B008 - frozen
+    ) -> None:
+        self._writer.add(
+            NewResult(
+                line=ask.line,
+                id=self._id(ask),
+                last_tried_at=datetime.now(UTC),
+                status_code=status_code,
+                body=body.decode("utf-8", "replace") if body is not None else None,
+                error=error.decode() if error is not None else None,
+                usage=usage,
+                tries=max(ask.tries, 1),
+            )
+        )
+
+    def _id(self, ask: Ask) -> str:
+        return f"batch_req_{self.batch.id.removeprefix('batch_')}{ask.line:08x}"
+
+    async def _drain(self) -> None:
+        if self._in_flight and self._drain_seconds > 0 and self.reason is not None:
+            await asyncio.wait(set(self._in_flight), timeout=self._drain_seconds)
+
+    async def _abandon(self) -> None:
+        """Drop what is still in flight; the engine stops working on it."""
+        for task in list(self._in_flight):
+            await _end(task)
+        if self._casualties:
+            with contextlib.suppress(Exception):  # only makes the next run a little less careful
+                await asyncio.to_thread(self._suspect, self._casualties)
+
+
+async def _end(task: asyncio.Task[object] | asyncio.Task[None] | asyncio.Task[bool]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, Exception):
+        await task

@@ -1,0 +1,1 @@
+"""Stoker's own tasks, one module per noun."""

@@ -1,0 +1,307 @@
+"""The task `run_batch`: validate, wait for the model's turn, answer, finalise."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TypeVar
+from uuid import UUID
+
+from procrastinate import BaseRetryStrategy, JobContext, RetryDecision
+from procrastinate.jobs import Job
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from app.core import attempts, batches, jobs, outputs, queue, results, storage
+from app.core.models import FINAL, Batch
+from app.core.results import LeaseLost, NewResult
+from app.core.settings import Settings
+from app.core.sql import statement
+from worker.bodies import BodyReader
+from worker.house import House, open_session
+from worker.recording import JobLog
+from worker.run import Ask, BatchRun
+from worker.tasks.app import app
+from worker.turns import EngineUnavailable
+from worker.validation import Findings, Limits, validate
+from worker.writer import Writer
+
+T = TypeVar("T")
+
+# The names under which this module's tasks are deferred.
+TASKS = {batches.TASK}
+
+# Errors of our own or of the disk; crashes and moves between queues do not count.
+_FAILURES_BEFORE_GIVING_UP = 3
+
+
+class MoveTo(Exception):
+    """Not an error: the job goes on in another queue, as soon as it is fetched from there."""
+
+    def __init__(self, queue: str) -> None:
+        super().__init__(f"goes on in queue {queue}")
+        self.queue = queue
+
+
+class _Retry(BaseRetryStrategy):
+    """Moves at once; errors again later, with the batch's own limit (see `_give_up`)."""
+
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
+        if isinstance(exception, MoveTo):
+            return RetryDecision(retry_in={"seconds": 0}, queue=exception.queue)
+        if isinstance(exception, Final | LeaseLost):
+            return None
+        return RetryDecision(retry_in={"seconds": 5})
+
+
+class Final(Exception):
+    """The batch was failed for this; the job fails with it and is not tried again."""
+
+
+@app.task(name=batches.TASK, queue=batches.QUEUE, retry=_Retry(), pass_context=True)
+async def run_batch(context: JobContext, batch_id: str) -> dict[str, int] | None:
+    """Bring a batch as far as it can go; every way out leaves it final or its job queued."""
+    house: House = context.additional_context["house"]
+    assert context.job.id is not None
+    token = house.tokens[context.job.id]
+    step = BatchStep(house, token, context.job)
+    batch = await step.lease(batch_id)
+    if batch is None:
+        return None
+    step.log.batch_number = batch.number
+    try:
+        await step.go(batch)
+    except (MoveTo, LeaseLost, Final):
+        raise
+    except Exception as fault:
+        await step.give_up_if_hopeless(batch, fault)
+        raise
+    finally:
+        await step.log.close()
+    return await step.counts(batch_id)
+
+
+class BatchStep:
+    """One attempt at a batch."""
+
+    def __init__(self, house: House, token: UUID, job: Job) -> None:
+        assert job.id is not None
+        self.house = house
+        self.token = token
+        self.job_id = job.id
+        self.queue = job.queue
+        self.log = JobLog(house.sessions, job.id)
+
+    async def lease(self, batch_id: str) -> Batch | None:
+        """Put this attempt's token on the batch. None: it is gone, final or another job's."""
+
+        def lease(session: Session) -> Batch | None:
+            batch = session.scalar(
+                update(Batch)
+                .where(Batch.id == batch_id, Batch.status.not_in(FINAL))
+                .where(Batch.job_id == self.job_id)
+                .values(attempt_token=self.token)
+                .returning(Batch)
+            )
+            session.commit()
+            return batch
+
+        return await self._in_thread(lease)
+
+    async def go(self, batch: Batch) -> None:
+        """The step that the batch's status asks for, and those that follow from it."""
+        if batch.status == "validating" and batch.expires_at > datetime.now(UTC):
+            await self._validate(batch)
+        elif batch.status == "finalizing":
+            await self._finalize(batch, "completed")
+        elif batch.status == "cancelling":
+            await self._finalize(batch, "cancelled")
+        elif batch.expires_at <= datetime.now(UTC):
+            await self._finalize(batch, "expired")
+        elif self.queue != queue.model_queue(batch.model or ""):
+            raise MoveTo(queue.model_queue(batch.model or ""))
+        else:
+            await self._run(batch)
+
+    async def _validate(self, batch: Batch) -> None:
+        self.log.info("validating", file=batch.input_file_id)
+        models = {
+            name: tuple(spec.endpoints) for name, spec in self.house.registry.read().models.items()
+        }
+        try:
+            findings = await self.house.helpers.call(
+                _validate_file, self.house.settings, batch.id, self.token, models
+            )
+        except FileNotFoundError:
+            await self._fail(batch, "file_not_found", "The input file is gone.")
+            return
+        if findings.errors:
+            first = findings.errors[0]
+            self.log.error("validation failed", line=first.line, error=str(first))
+            return
+        self.log.info("validated", requests=findings.total, model=findings.model)
+        raise MoveTo(queue.model_queue(findings.model or ""))
+
+    async def _run(self, batch: Batch) -> None:
+        settings = self.house.settings
+        asks = await self._in_thread(lambda session: _unanswered(session, batch))
+        self.log.info("running", requests=len(asks), model=batch.model)
+        writer: Writer[NewResult] = Writer(
+            lambda rows: self._write(batch, rows),
+            rows=settings.flush_rows,
+            seconds=settings.flush_seconds,
+            limit=max(4 * settings.flush_rows, 1024),
+        )
+        path = storage.path(settings, batch.input_file_id)
+        with BodyReader(path, settings.media_hosts) as reader:
+            run = BatchRun(
+                batch,
+                asks,
+                turns=self.house.turns,
+                writer=writer,
+                reader=reader,
+                look=lambda: self._look(batch),
+                begin=lambda: self._begin(batch),
+                suspect=lambda lines: self._suspect(batch, lines),
+            )
+            try:
+                reason = await run.run()
+            except EngineUnavailable as fault:
+                await self._fail(batch, "engine_unavailable", f"The engine can't start: {fault}")
+                return
+        self.log.info("answered" if reason is None else f"stopped: {reason}")
+        await self._follow(batch, reason)
+
+    async def _follow(self, batch: Batch, reason: str | None) -> None:
+        match reason:
+            case None:
+                await self._finalize(batch, "completed")
+            case "cancelling":
+                await self._finalize(batch, "cancelled")
+            case "expired":
+                await self._finalize(batch, "expired")
+            case "shutdown" | "yield":
+                raise MoveTo(queue.model_queue(batch.model or ""))
+            case _:
+                raise RuntimeError(f"the run ended with {reason}")
+
+    async def _finalize(
+        self, batch: Batch, status: str, errors: list[dict[str, object]] | None = None
+    ) -> None:
+        await self.house.helpers.call(
+            _finalize, self.house.settings, batch.id, self.token, status, errors
+        )
+        self.log.info(status)
+
+    async def _fail(self, batch: Batch, code: str, message: str) -> None:
+        """Fail the batch; results that exist are kept in its output file."""
+        self.log.error(message)
+        error: dict[str, object] = {"code": code, "line": None, "message": message, "param": None}
+        await self._finalize(batch, "failed", [error])
+        raise Final(message)
+
+    async def give_up_if_hopeless(self, batch: Batch, fault: Exception) -> None:
+        """After so many errors the batch fails instead of being tried for ever."""
+        self.log.error("error", error=f"{type(fault).__name__}: {fault}")
+        failures = await self._in_thread(
+            lambda session: attempts.count(session, self.job_id, "failed")
+        )
+        if failures + 1 >= _FAILURES_BEFORE_GIVING_UP:
+            await self._fail(batch, "internal_error", f"{type(fault).__name__}: {fault}")
+
+    async def counts(self, batch_id: str) -> dict[str, int]:
+        """The job's result: how many requests came out how."""
+
+        def read(session: Session) -> dict[str, int]:
+            batch = batches.get(session, batch_id, None)
+            return {"total": batch.total, "completed": batch.completed, "failed": batch.failed}
+
+        return await self._in_thread(read)
+
+    async def _in_thread(self, work: Callable[[Session], T]) -> T:
+        def run() -> T:
+            with self.house.sessions() as session:
+                return work(session)
+
+        return await asyncio.to_thread(run)
+
+    # These run in threads of the run's own choosing.
+
+    def _write(self, batch: Batch, rows: list[NewResult]) -> None:
+        with self.house.sessions() as session:
+            results.write(session, batch, self.token, rows)
+
+    def _look(self, batch: Batch) -> str:
+        with self.house.sessions() as session:
+            status = session.scalar(
+                select(Batch.status).where(Batch.id == batch.id, Batch.attempt_token == self.token)
+            )
+        if status is None:
+            raise LeaseLost(batch.id)
+        return status
+
+    def _begin(self, batch: Batch) -> None:
+        """The first request has a slot: the batch runs from now on."""
+        turns = self.house.turns
+        spec = turns.registry.read().models.get(batch.model or "")
+        engine = {
+            "version": turns.engine.version,
+            "flags": list(turns.engine.flags),
+            "model": spec.source if spec else None,
+            "revision": spec.revision if spec else None,
+        }
+        with self.house.sessions() as session:
+            session.execute(
+                update(Batch)
+                .where(Batch.id == batch.id, Batch.attempt_token == self.token)
+                .values(
+                    in_progress_at=func.coalesce(Batch.in_progress_at, func.clock_timestamp()),
+                    engine=engine,
+                    model_load_seconds=turns.load_seconds,
+                )
+            )
+            jobs.announce(session, "batch", batch.id)
+            session.commit()
+
+    def _suspect(self, batch: Batch, lines: list[int]) -> None:
+        with self.house.sessions() as session:
+            session.execute(
+                statement("requests", "suspect"), {"batch_number": batch.number, "lines": lines}
+            )
+            session.execute(
+                update(Batch)
+                .where(Batch.id == batch.id)
+                .values(engine_deaths=Batch.engine_deaths + 1)
+            )
+            session.commit()
+
+
+def _unanswered(session: Session, batch: Batch) -> list[Ask]:
+    rows = session.execute(statement("requests", "unanswered"), {"batch_number": batch.number})
+    return [Ask(row.line, row.position, row.length, row.deaths) for row in rows]
+
+
+# These run in a helper process.
+
+
+def _validate_file(
+    settings: Settings, batch_id: str, token: UUID, models: dict[str, tuple[str, ...]]
+) -> Findings:
+    limits = Limits(settings.max_batch_requests, settings.max_batch_tokens, settings.max_line_bytes)
+    with open_session(settings) as session:
+        batch = batches.get(session, batch_id, None)
+        path = storage.path(settings, batch.input_file_id)
+        return validate(session, batch, token, path, models, limits)
+
+
+def _finalize(
+    settings: Settings,
+    batch_id: str,
+    token: UUID,
+    status: str,
+    errors: list[dict[str, object]] | None,
+) -> None:
+    with open_session(settings) as session:
+        batch = batches.get(session, batch_id, None)
+        outputs.finalize(session, settings, batch, token, status, errors)
