@@ -22,7 +22,7 @@ from app.core.errors import Forbidden, Unauthenticated
 from app.core.users import Actor, actor_of, authorize
 from app.extensions import csrf, current_settings, db
 
-__all__ = ["authorize", "public", "register", "session_cookie"]
+__all__ = ["authorize", "needs", "public", "register", "session_cookie"]
 
 View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
 
@@ -40,6 +40,16 @@ def public(view: View) -> View:
     return view
 
 
+def needs(scope: str) -> Callable[[View], View]:
+    """What a view's callers must be allowed to do; an API view without it is open to nobody."""
+
+    def mark(view: View) -> View:
+        view.scope = scope  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
 def session_cookie() -> str:
     """The session token that the browser sent, or an empty string."""
     return request.cookies.get(current_app.config["STOKER_COOKIE_NAME"], "")
@@ -47,31 +57,40 @@ def session_cookie() -> str:
 
 def _identify() -> ResponseReturnValue | None:
     g.actor = None
-    if "Authorization" in request.headers and is_api_request():
+    if _is_public():
+        pass
+    elif "Authorization" in request.headers and is_api_request():
         g.actor = _actor_by_key()
+        _require_scope(g.actor)
         return None
-    is_public = _is_public()
-    if not is_public:
+    else:
         g.actor = _actor_by_cookie()
         if g.actor is None:
             return _ask_for_credentials()
+        if is_api_request():
+            _require_scope(g.actor)
     if request.method not in _SAFE_METHODS:
         _refuse_other_sites()
     return None
 
 
 def _is_public() -> bool:
-    if request.endpoint == "static":
-        return True
-    view = current_app.view_functions.get(request.endpoint or "")
-    return getattr(view, "is_public", False)
+    return request.endpoint == "static" or getattr(_view(), "is_public", False)
+
+
+def _view() -> object:
+    return current_app.view_functions.get(request.endpoint or "")
+
+
+def _require_scope(actor: Actor) -> None:
+    view = _view()
+    if view is not None:  # else there is nothing to guard: the answer is 404 or 405
+        authorize(actor, getattr(view, "scope", "nothing"))
 
 
 def _actor_by_key() -> Actor:
     scheme, _, plain = request.headers["Authorization"].partition(" ")
-    key = (
-        keys.verify(db.session(), plain.strip()) if scheme.lower() == "bearer" else None
-    )
+    key = keys.verify(db.session(), plain.strip()) if scheme.lower() == "bearer" else None
     if key is None:
         raise Unauthenticated(
             "This API key is unknown, revoked or expired.", code="invalid_api_key"
@@ -85,9 +104,7 @@ def _actor_by_cookie() -> Actor | None:
     cookie = session_cookie()
     if not cookie:
         return None
-    browser = sessions.get(
-        db.session(), cookie, idle_hours=current_settings().session_idle_hours
-    )
+    browser = sessions.get(db.session(), cookie, idle_hours=current_settings().session_idle_hours)
     actor = actor_of(browser.user) if browser is not None else None
     db.session.commit()
     return actor

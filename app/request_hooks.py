@@ -13,7 +13,7 @@ from app.extensions import current_settings
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
-_CONTENT_SECURITY_POLICY = "; ".join(  # noqa: FLY002 - one directive a line
+_CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'none'",
         "script-src 'self'",
@@ -50,9 +50,7 @@ def register(app: Flask) -> None:
 
 def _begin() -> None:
     asked = request.headers.get("X-Request-Id", "")
-    g.request_id = (
-        asked if _SANE_ID.fullmatch(asked) else f"req_{secrets.token_hex(16)}"
-    )
+    g.request_id = asked if _SANE_ID.fullmatch(asked) else f"req_{secrets.token_hex(16)}"
     g.began = time.monotonic()
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=g.request_id)

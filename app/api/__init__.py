@@ -11,6 +11,4 @@ from app.extensions import csrf
 def register(app: Flask) -> None:
     """Attach the dialects."""
     app.register_blueprint(v1)
-    csrf.exempt(
-        v1
-    )  # app.auth asks for the token itself, from cookies and never from keys
+    csrf.exempt(v1)  # app.auth asks for the token itself, from cookies and never from keys

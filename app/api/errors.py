@@ -12,8 +12,7 @@ _API_PREFIXES = ("/v1", "/api", "/admin")
 def is_api_request() -> bool:
     """Whether a program asks, by its path; people's pages lie elsewhere."""
     return any(
-        request.path == prefix or request.path.startswith(prefix + "/")
-        for prefix in _API_PREFIXES
+        request.path == prefix or request.path.startswith(prefix + "/") for prefix in _API_PREFIXES
     )
 
 

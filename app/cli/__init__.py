@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
+from typing import TYPE_CHECKING
 
-from flask import Flask
-
-from app.cli.keys import keys_group
-from app.cli.users import users_group
+if TYPE_CHECKING:
+    from flask import Flask
 
 
 def register(app: Flask) -> None:
-    """Attach the commands. `flask up` needs no database of its own to load, so it comes lazily."""
-    app.cli.add_command(users_group)
-    app.cli.add_command(keys_group)
-    try:
-        app.cli.add_command(importlib.import_module("app.cli.up").up_command)
-    except (ImportError, AttributeError):
-        pass
+    """Attach the commands.
+
+    They are imported here and not above, so that `python -m app.cli.up` loads no Flask.
+    """
+    from app.cli.keys import keys_group
+    from app.cli.up import up_command
+    from app.cli.users import users_group
+
+    for command in (up_command, users_group, keys_group):
+        app.cli.add_command(command)

@@ -43,9 +43,7 @@ def list_command(as_json: bool) -> None:
 
 @keys_group.command("create")
 @click.argument("name")
-@click.option(
-    "--user", "user_name", default="admin", show_default=True, help="Whose key it is."
-)
+@click.option("--user", "user_name", default="admin", show_default=True, help="Whose key it is.")
 @click.option(
     "--scope",
     "scopes",
@@ -53,9 +51,7 @@ def list_command(as_json: bool) -> None:
     type=click.Choice(users.SCOPES),
     help="What it may do; repeat for several. Default: everything its user may.",
 )
-@click.option(
-    "--days", type=click.FloatRange(min=0, min_open=True), help="When it expires."
-)
+@click.option("--days", type=click.FloatRange(min=0, min_open=True), help="When it expires.")
 @as_json_option
 def create_command(
     name: str,

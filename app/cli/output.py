@@ -27,9 +27,7 @@ class CommandGroup(AppGroup):
             raise click.ClickException(fault.message) from fault
         except (sql.OperationalError, psycopg.OperationalError) as fault:
             first_line = str(getattr(fault, "orig", fault)).strip().splitlines()[0]
-            raise click.ClickException(
-                f"The database can't be reached: {first_line}"
-            ) from fault
+            raise click.ClickException(f"The database can't be reached: {first_line}") from fault
         except sql.ProgrammingError as fault:
             if isinstance(fault.orig, psycopg.errors.UndefinedTable):
                 raise click.ClickException(
@@ -43,14 +41,10 @@ def as_json_option(command: Any) -> Any:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
-def show(
-    rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool
-) -> None:
+def show(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
     """Print rows as a table of `columns`, or as a JSON list of objects."""
     if as_json:
-        click.echo(
-            json.dumps([{name: _plain(row[name]) for name in columns} for row in rows])
-        )
+        click.echo(json.dumps([{name: _plain(row[name]) for name in columns} for row in rows]))
         return
     table = Table(*(name.replace("_", " ") for name in columns))
     for row in rows:

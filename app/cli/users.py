@@ -20,28 +20,25 @@ _ACTOR = "command line"
 def list_command(as_json: bool) -> None:
     """All users."""
     columns = ("id", "name", "role", "created_at", "disabled_at")
-    rows = [{name: getattr(user, name) for name in columns} for user in _all()]
+    found = users.list_users(db.session())
+    rows = [{name: getattr(user, name) for name in columns} for user in found]
     show(rows, columns, as_json=as_json)
 
 
 @users_group.command("link")
 @click.argument("name", default="admin")
-@click.option(
-    "--minutes", type=click.FloatRange(min=0.1, max=1440), help="How long it works."
-)
+@click.option("--minutes", type=click.FloatRange(min=0.1, max=1440), help="How long it works.")
 @as_json_option
 def link_command(name: str, minutes: float | None, as_json: bool) -> None:
     """Print a link that signs NAME's browser in, once."""
     settings = current_settings()
     session = db.session()
     user = users.get(session, name)
-    token = sessions.create_sign_in_link(
-        session, user, minutes or settings.sign_in_link_minutes
-    )
+    token = sessions.create_sign_in_link(session, user, minutes or settings.sign_in_link_minutes)
     session.commit()
     host = (
         "localhost"
-        if settings.host in ("127.0.0.1", "::1", "0.0.0.0")
+        if settings.host in ("127.0.0.1", "::1", "0.0.0.0")  # noqa: S104 - only compared
         else settings.host
     )
     url = f"http://{host}:{settings.port}/sign-in/{token}"
@@ -56,7 +53,3 @@ def disable_command(name: str) -> None:
     users.disable(session, name, _ACTOR)
     session.commit()
     click.echo(f"{name} is disabled.")
-
-
-def _all() -> list[users.User]:
-    return list(users.list_users(db.session()))

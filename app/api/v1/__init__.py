@@ -4,4 +4,9 @@ from __future__ import annotations
 
 from flask import Blueprint
 
+from app.api.v1 import batches, files, jobs, models, queue
+
 blueprint = Blueprint("v1", __name__, url_prefix="/v1")
+
+for noun in (files, batches, models, queue, jobs):
+    blueprint.register_blueprint(noun.blueprint)

@@ -1,0 +1,160 @@
+"""/v1/batches: create, follow, cancel; results, failures and logs of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from flask import Blueprint, Response, g, request, stream_with_context
+
+from app.api.parameters import read_limit, read_text
+from app.api.schemas import BatchBody, read_body
+from app.api.v1.models import require_served
+from app.api.v1.objects import batch_object, page, unix
+from app.auth import needs
+from app.core import audit, batches, logs, queue, results, retries
+from app.core.errors import Invalid
+from app.core.models import Batch
+from app.extensions import current_settings, db
+
+blueprint = Blueprint("batches", __name__, url_prefix="/batches")
+
+_PAGE = 20
+_LARGEST_PAGE = 100
+_MOST_FAILED = 10_000
+_LONGEST_KEY = 255
+
+
+@blueprint.post("")
+@needs("submit")
+def create() -> dict[str, Any]:
+    """Make a batch of an uploaded file."""
+    body = read_body(BatchBody)
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not (1 <= len(key) <= _LONGEST_KEY and key.isprintable()):
+        raise Invalid(
+            f"Idempotency-Key must be text of 1 to {_LONGEST_KEY} characters.",
+            param="Idempotency-Key",
+        )
+    require_served(body.endpoint)
+    session = db.session()
+    batch = batches.create(
+        session,
+        g.actor.user_id,
+        body.to_new_batch(),
+        idempotency_key=key,
+        is_retry=request.headers.get("X-Stainless-Retry-Count", "0") not in ("", "0"),
+    )
+    audit.record(session, g.actor.label, "batch.create", batch.id)
+    session.commit()
+    return _described(batch)
+
+
+@blueprint.get("")
+@needs("read")
+def index() -> dict[str, Any]:
+    """A page of batches, newest first."""
+    session = db.session()
+    found, has_more = batches.list_batches(
+        session,
+        g.actor.owner_filter,
+        after=read_text("after"),
+        limit=read_limit(_PAGE, _LARGEST_PAGE),
+    )
+    is_any_open = any(not batches.is_final(batch) for batch in found)
+    places = queue.positions(session) if is_any_open else {}
+    data = [batch_object(batch, places.get(batch.id)) for batch in found]
+    return page(data, has_more=has_more)
+
+
+@blueprint.get("/<batch_id>")
+@needs("read")
+def show(batch_id: str) -> dict[str, Any]:
+    """One batch."""
+    return _described(_found(batch_id))
+
+
+@blueprint.post("/<batch_id>/cancel")
+@needs("submit")
+def cancel(batch_id: str) -> dict[str, Any]:
+    """Ask a batch to stop; what it has answered is kept."""
+    session = db.session()
+    batch = batches.cancel(session, batch_id, g.actor.owner_filter)
+    audit.record(session, g.actor.label, "batch.cancel", batch_id)
+    session.commit()
+    return _described(batch)
+
+
+@blueprint.get("/<batch_id>/results")
+@needs("read")
+def list_results(batch_id: str) -> Response:
+    """The results that exist now, a JSON object a line, in input order, errors among them."""
+    batch = _found(batch_id)
+    response = Response(stream_with_context(_lines(batch)), mimetype="application/x-ndjson")
+    response.headers["X-Incomplete"] = "false" if batches.is_final(batch) else "true"
+    return response
+
+
+@blueprint.get("/<batch_id>/failed")
+@needs("read")
+def list_failed(batch_id: str) -> dict[str, Any]:
+    """The requests that failed, and why."""
+    batch = _found(batch_id)
+    limit = read_limit(_MOST_FAILED, _MOST_FAILED)
+    return {
+        "batch_id": batch.id,
+        "failed_count": batch.failed,
+        "failed_requests": [
+            {
+                "id": row["id"],
+                "batch_id": batch.id,
+                "custom_id": row["custom_id"],
+                "request_index": row["request_index"],
+                "error_message": row["error_message"],
+                "error_type": row["error_type"],
+                "retry_count": row["retry_count"],
+                "last_retry_at": unix(row["last_retry_at"]),
+                "created_at": unix(row["created_at"]),
+            }
+            for row in results.list_failed(db.session(), batch, limit=limit)
+        ],
+    }
+
+
+@blueprint.post("/<batch_id>/retry-failed")
+@needs("submit")
+def retry_failed(batch_id: str) -> dict[str, Any]:
+    """Make a new batch of the requests that failed."""
+    session = db.session()
+    batch = retries.retry_failed(session, current_settings(), batch_id, g.actor.owner_filter)
+    audit.record(session, g.actor.label, "batch.retry_failed", batch.id, batch_id)
+    session.commit()
+    return _described(batch)
+
+
+@blueprint.get("/<batch_id>/logs")
+@needs("read")
+def read_logs(batch_id: str) -> dict[str, Any]:
+    """What the worker said about the batch."""
+    return {"logs": logs.read_text(db.session(), _found(batch_id))}
+
+
+def _found(batch_id: str) -> Batch:
+    return batches.get(db.session(), batch_id, g.actor.owner_filter)
+
+
+def _described(batch: Batch) -> dict[str, Any]:
+    place = None if batches.is_final(batch) else queue.positions(db.session()).get(batch.id)
+    return batch_object(batch, place)
+
+
+def _lines(batch: Batch) -> Iterator[bytes]:
+    """In pages; in between the connection is free, however slowly the client reads."""
+    session = db.session()
+    line = 0
+    while True:
+        lines, line = results.read_page(session, batch.number, after_line=line)
+        session.rollback()
+        if not lines:
+            return
+        yield b"".join(lines)

@@ -1,0 +1,60 @@
+"""/v1/models: what this server serves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, current_app
+
+from app.auth import needs
+from app.core.engines import ENDPOINTS, ModelSpec, Registry, RegistryFile
+from app.core.errors import Invalid
+from app.extensions import current_settings
+
+blueprint = Blueprint("models", __name__, url_prefix="/models")
+
+
+@blueprint.get("")
+@needs("read")
+def index() -> dict[str, Any]:
+    """All models of the registry."""
+    models = registry().models.values()
+    return {"object": "list", "data": [_described(spec) for spec in models]}
+
+
+@blueprint.get("/<path:name>")
+@needs("read")
+def show(name: str) -> dict[str, Any]:
+    """One model; its name may have slashes."""
+    return _described(registry().get(name))
+
+
+def registry() -> Registry:
+    """The models registry as its file says now."""
+    file = current_app.extensions.get("stoker_registry")
+    if file is None:
+        file = current_app.extensions["stoker_registry"] = RegistryFile(
+            current_settings().models_path
+        )
+    assert isinstance(file, RegistryFile)
+    return file.read()
+
+
+def require_served(endpoint: str) -> None:
+    """Raises Invalid when `endpoint` is one that batches know but that no model here serves."""
+    models = registry().models.values()
+    if endpoint in ENDPOINTS and not any(endpoint in spec.endpoints for spec in models):
+        raise Invalid(
+            f"No model of this server serves {endpoint}; GET /v1/models says what each serves.",
+            param="endpoint",
+        )
+
+
+def _described(spec: ModelSpec) -> dict[str, Any]:
+    return {
+        "id": spec.name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "stoker",
+        "endpoints": list(spec.endpoints),
+    }
