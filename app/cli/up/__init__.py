@@ -1,1 +1,5 @@
-"""`flask up`: everything one machine needs, started, watched and stopped together."""
+"""`flask up`: everything that one machine needs, started, watched and stopped together."""
+
+from app.cli.up.command import up_command
+
+__all__ = ["up_command"]

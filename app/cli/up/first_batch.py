@@ -1,0 +1,134 @@
+"""The first batch: real prompts through our own API, watched until it is final."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.cli.up.client import ApiError, Client
+from app.cli.up.models import CHAT_MODEL
+from app.cli.up.preflight import UpError
+from app.cli.up.screen import Screen, Step
+from app.core.engines import load_registry
+
+FILE = Path(__file__).parents[3] / "examples" / "first_batch.jsonl"
+ENDPOINT = "/v1/chat/completions"
+FINAL = {"completed", "failed", "expired", "cancelled"}
+POLL_SECONDS = 0.25
+# How long the web may be away, restarted by the supervisor, before watching is given up.
+PATIENCE_SECONDS = 60.0
+SHOWN = 3
+
+
+@dataclass
+class Speed:
+    """Tokens per second since the first answer, and what that says of the time left."""
+
+    first_at: float = 0.0
+    first_tokens: int = 0
+    first_done: int = 0
+
+    def note(self, done: int, total: int, tokens: int) -> str:
+        """In words, for the progress bar."""
+        now = time.monotonic()
+        if not done:
+            return f"0 of {total} requests"
+        if not self.first_at:
+            self.first_at, self.first_tokens, self.first_done = now, tokens, done
+        said = f"{done} of {total} requests"
+        seconds = now - self.first_at
+        if done > self.first_done and seconds > 0:
+            left = (total - done) * seconds / (done - self.first_done)
+            said += f" · {(tokens - self.first_tokens) / seconds:.0f} tokens/s · {left:.0f} s left"
+        return said
+
+
+def chat_model(registry: Path) -> str:
+    """The demonstration model, or else the first in the registry that chats. Raises UpError."""
+    models = load_registry(registry).models
+    able = [name for name, model in models.items() if ENDPOINT in model.endpoints]
+    if not able:
+        raise UpError(f"No model in {registry} serves {ENDPOINT}, which the first batch asks for.")
+    return CHAT_MODEL if CHAT_MODEL in able else able[0]
+
+
+async def has_any(client: Client) -> bool:
+    """Whether this server has had a batch before."""
+    return bool((await asyncio.to_thread(client.get, "/v1/batches?limit=1"))["data"])
+
+
+async def submit(client: Client, registry: Path) -> dict[str, Any]:
+    """Upload the prompts, for a model that is served here, and create the batch."""
+    content = FILE.read_bytes()
+    model = chat_model(registry)
+    if model != CHAT_MODEL:
+        lines = [json.loads(line) for line in content.splitlines()]
+        for line in lines:
+            line["body"]["model"] = model
+        content = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    file = await asyncio.to_thread(client.upload, FILE.name, content)
+    body = {
+        "input_file_id": file["id"],
+        "endpoint": ENDPOINT,
+        "completion_window": "24h",
+        "metadata": {"from": "flask up"},
+    }
+    batch: dict[str, Any] = await asyncio.to_thread(client.post, "/v1/batches", body)
+    return batch
+
+
+async def watch(client: Client, batch: dict[str, Any], screen: Screen) -> dict[str, Any]:
+    """Show its progress until it is final; returns it as it is then."""
+    total = sum(1 for _ in FILE.open())
+    text = f"First batch: {total} prompts"
+    with screen.step(text, "First batch is final", total=total) as step:
+        speed, seen_at = Speed(), time.monotonic()
+        while batch["status"] not in FINAL:
+            await asyncio.sleep(POLL_SECONDS)
+            try:
+                batch = await asyncio.to_thread(client.get, f"/v1/batches/{batch['id']}")
+                seen_at = time.monotonic()
+            except (OSError, ApiError) as fault:
+                if time.monotonic() > seen_at + PATIENCE_SECONDS:
+                    raise UpError(f"The first batch can't be watched: {fault}", 1) from fault
+            _show(step, batch, speed)
+    return batch
+
+
+def _show(step: Step, batch: dict[str, Any], speed: Speed) -> None:
+    counts = batch.get("request_counts") or {}
+    done = counts.get("completed", 0) + counts.get("failed", 0)
+    if done or batch["status"] == "finalizing":
+        tokens = (batch.get("usage") or {}).get("output_tokens", 0)
+        step.update(text="First batch", done=done, note=speed.note(done, counts["total"], tokens))
+    else:
+        step.update(text="First batch", done=0, note="waiting for the engine to load the model")
+
+
+async def show_answers(client: Client, batch: dict[str, Any], screen: Screen) -> bool:
+    """Three prompts with their answers, and the totals; returns whether all were answered."""
+    counts = batch["request_counts"]
+    if batch["output_file_id"]:
+        prompts = {line["custom_id"]: line["body"] for line in map(json.loads, FILE.open())}
+        path = f"/v1/files/{batch['output_file_id']}/content"
+        answers = await asyncio.to_thread(client.get_lines, path)
+        for answer in answers[:: max(len(answers) // SHOWN, 1)][:SHOWN]:
+            said = answer["response"]["body"]["choices"][0]["message"]["content"]
+            screen.line()
+            screen.line(f"  {prompts[answer['custom_id']]['messages'][-1]['content']}", "bold")
+            screen.line(f"  {' '.join(said.split())}")
+        screen.line()
+    seconds = (batch["completed_at"] or time.time()) - (batch["in_progress_at"] or time.time())
+    tokens = (batch.get("usage") or {}).get("total_tokens", 0)
+    screen.line(
+        f"{counts['completed']} of {counts['total']} requests answered, {counts['failed']} failed, "
+        f"{tokens} tokens, {seconds:.0f} s from start to finish: batch {batch['id']} is "
+        f"{batch['status']}."
+    )
+    for error in ((batch.get("errors") or {}).get("data") or [])[:SHOWN]:
+        screen.line(f"  {error['message']}", "red")
+    return bool(batch["status"] == "completed" and counts["completed"] == counts["total"])
