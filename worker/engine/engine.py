@@ -1,0 +1,266 @@
+"""The engine as the worker knows it: start a model, ask it, learn of its death, start it again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from pathlib import Path
+from typing import Literal
+
+from app.core.engines import ModelSpec
+from app.core.settings import Settings
+from worker.engine import commands, logfile
+from worker.engine.answers import Answer
+from worker.engine.connection import Connection, Health
+from worker.engine.errors import EngineError, EngineGone
+from worker.engine.memory import WAIT_SECONDS, wait_for_memory
+from worker.engine.process import EngineProcess, end_leftovers, make_folder
+from worker.engine.run import Run
+
+EngineStatus = Literal["stopped", "starting", "ready", "failed"]
+
+LONGEST_BACKOFF_SECONDS = 30.0
+_READY_POLL_SECONDS = 0.1
+_EXTERNAL_POLL_SECONDS = 1.0
+
+logger = logging.getLogger("stoker.engine")
+
+
+class Engine:
+    """One engine with at most one model at a time.
+
+    Use it from one event loop, in the thread that lives as long as the worker.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._run: Run | None = None
+        self._status: EngineStatus = "stopped"
+        self._spec: ModelSpec | None = None
+        self._version: str | None = None
+        self._turn = asyncio.Lock()
+        self._starting: asyncio.Task[None] | None = None
+        self._misfortunes = 0
+        self.memory_wait_seconds = WAIT_SECONDS
+        self.deaths = 0
+        self.failed_starts = 0
+        self.started_at: float | None = None
+        self.start_seconds: float | None = None
+
+    @property
+    def status(self) -> EngineStatus:
+        """stopped, starting, ready, or failed (died, or could not be started)."""
+        return self._status
+
+    @property
+    def spec(self) -> ModelSpec | None:
+        """The model that is loaded, or was when the engine died."""
+        return self._spec
+
+    @property
+    def version(self) -> str | None:
+        """What the running engine calls its version."""
+        return self._version
+
+    @property
+    def flags(self) -> list[str]:
+        """The engine flags of the model, our defaults included; none for an external engine."""
+        if self._spec is None or self._spec.is_external or self._spec.command:
+            return []
+        return [*commands.default_flags(self._spec), *self._spec.flags]
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that await their answer."""
+        return self._run.in_flight if self._run else 0
+
+    @property
+    def log_path(self) -> Path | None:
+        """The file with the engine's output; none for an external engine."""
+        if self._spec is None or self._spec.is_external:
+            return None
+        return logfile.path_for(self._settings.var_path / "logs", self._spec.name)
+
+    @property
+    def log_tail(self) -> list[str]:
+        """The last lines of the engine's output."""
+        return logfile.tail(self.log_path) if self.log_path else []
+
+    async def start(self, spec: ModelSpec) -> None:
+        """Load a model and return once it answers; what ran before is stopped.
+
+        Raises EngineError with one sentence when it can't be started.
+        """
+        async with self._turn:
+            await self._end("stopped")
+            self._spec, self._version = spec, None
+            self._status = "starting"
+            began = time.monotonic()
+            self._starting = asyncio.create_task(self._start(spec))
+            try:
+                await self._until_started(self._starting)
+            except BaseException as fault:
+                self.failed_starts += isinstance(fault, EngineError)
+                self._misfortunes += 1
+                await asyncio.shield(self._end("failed"))
+                raise
+            self.failed_starts = 0
+            self.started_at = time.time()
+            self.start_seconds = time.monotonic() - began
+            self._status = "ready"
+            logger.info("The model %s is ready after %.1f s.", spec.name, self.start_seconds)
+
+    async def stop(self) -> None:
+        """End the engine, if it runs; what is in flight raises EngineGone."""
+        if self._starting is not None:
+            self._starting.cancel()
+        async with self._turn:
+            await self._end("stopped")
+
+    async def restart(self) -> None:
+        """Start the last model again, after 1, 2, 4 … 30 s as misfortunes follow each other.
+
+        Raises EngineError like start; call it again to try again.
+        """
+        if self._spec is None:
+            raise EngineError("There is no model to start again.")
+        if self._misfortunes:
+            await asyncio.sleep(min(LONGEST_BACKOFF_SECONDS, 2.0 ** (self._misfortunes - 1)))
+        await self.start(self._spec)
+
+    async def wait_dead(self) -> str | None:
+        """Wait until the engine that runs now dies; returns why, or None when it was stopped."""
+        if self._run is None:
+            return None
+        return await asyncio.shield(self._run.death)
+
+    async def ask(
+        self, endpoint: str, body: bytes, request_id: str, timeout_seconds: float | None = None
+    ) -> Answer:
+        """Have the engine answer one request; cancelling the caller makes the engine drop it.
+
+        `endpoint` is the path, such as /v1/chat/completions; `timeout_seconds` defaults
+        to the setting. Only a returned Answer is a result. Raises EngineGone (dead or stopped
+        before it answered), EngineBusy (ask again later) and TimeoutError.
+        """
+        run = self._run
+        if run is None or run.is_over or self._status != "ready":
+            raise EngineGone("The engine is not running.")
+        answer = await run.ask(
+            endpoint,
+            body,
+            request_id,
+            timeout_seconds or self._settings.request_timeout_seconds,
+        )
+        self._misfortunes = 0
+        return answer
+
+    async def metrics(self) -> dict[str, float]:
+        """The engine's figures by our names (metrics.py); empty when it does not tell them."""
+        if self._run is None or self._run.is_over:
+            return {}
+        return await self._run.connection.metrics() or {}
+
+    async def _until_started(self, starting: asyncio.Task[None]) -> None:
+        try:
+            await starting
+        except asyncio.CancelledError:
+            if starting.cancelled() and not _is_cancelled():
+                raise EngineError("The engine was stopped while it started.") from None
+            raise
+        finally:
+            starting.cancel()
+            self._starting = None
+
+    async def _start(self, spec: ModelSpec) -> None:
+        if spec.is_external:
+            self._run = run = Run(spec, Connection(spec, None), None)
+        else:
+            self._run = run = await self._spawn(spec)
+        await self._until_ready(run)
+        self._version = await run.connection.version()
+        run.is_ready.set()
+        run.tasks.append(
+            asyncio.create_task(run.watch_progress(self._settings.engine_stall_seconds))
+        )
+        run.tasks.append(asyncio.create_task(self._mourn(run)))
+
+    async def _spawn(self, spec: ModelSpec) -> Run:
+        if not spec.command and spec.folder is not None and not spec.folder.exists():
+            raise EngineError(f"The model {spec.name} has no folder {spec.folder}.")
+        run_path = self._settings.run_path
+        for pid in await asyncio.to_thread(end_leftovers, run_path):
+            logger.warning("An engine of an earlier run was left over (guard %d): ended.", pid)
+        if not spec.command or spec.memory_bytes is not None:
+            await wait_for_memory(spec, commands.on_cpu(), self.memory_wait_seconds)
+        log = logfile.path_for(self._settings.var_path / "logs", spec.name)
+        logfile.rotate(log)
+        folder = make_folder(run_path)
+        socket = folder / "http"
+        process = await EngineProcess.spawn(
+            commands.command_line(spec, socket),
+            commands.environment(spec, folder, self._settings.var_path / "cache" / "vllm"),
+            working_folder=spec.registry_folder,
+            folder=folder,
+            run_path=run_path,
+            log=log,
+        )
+        run = Run(spec, Connection(spec, socket), process)
+        run.tasks.append(asyncio.create_task(run.watch_exit()))
+        run.tasks.append(asyncio.create_task(logfile.follow(log, run.is_ready)))
+        return run
+
+    async def _until_ready(self, run: Run) -> None:
+        limit = self._settings.engine_start_seconds
+        deadline = time.monotonic() + limit
+        poll = _READY_POLL_SECONDS if run.process else _EXTERNAL_POLL_SECONDS
+        while await run.connection.health() is not Health.GOOD:
+            if run.is_over:
+                log = logfile.path_for(self._settings.var_path / "logs", run.spec.name)
+                raise EngineError(
+                    f"The engine of {run.spec.name} ended while starting: {logfile.reason(log)}"
+                )
+            if time.monotonic() >= deadline:
+                where = f" at {run.spec.url}" if run.spec.is_external else ""
+                raise EngineError(
+                    f"The engine of {run.spec.name}{where} was not ready within {limit:g} s."
+                )
+            await asyncio.wait({run.death}, timeout=poll)
+
+    async def _mourn(self, run: Run) -> None:
+        """When the run dies: count it, and end whatever of it is left at once."""
+        reason = await asyncio.shield(run.death)
+        if reason is None:
+            return
+        self.deaths += 1
+        self._misfortunes += 1
+        if self._run is run:
+            self._status = "failed"
+        logger.error("The engine of %s died: %s", run.spec.name, reason)
+        if run.process is not None:
+            await run.process.end(at_once=True)
+        await run.connection.close()
+
+    async def _end(self, status: EngineStatus) -> None:
+        """End the run, if there is one, and all that belongs to it."""
+        run, self._run = self._run, None
+        self._status = status
+        if run is None:
+            return
+        run.die(None)
+        if run.process is not None:
+            await run.process.end()
+        await run.connection.close()
+        for task in run.tasks:
+            task.cancel()
+        for task in run.tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+def _is_cancelled() -> bool:
+    """Whether our own caller was cancelled, not only the task it awaited."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

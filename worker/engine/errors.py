@@ -1,0 +1,15 @@
+"""What can go wrong with the engine. None of these is a result of a request."""
+
+from __future__ import annotations
+
+
+class EngineError(Exception):
+    """The engine can't be started; the message is one sentence that says why."""
+
+
+class EngineGone(Exception):
+    """The engine died, or was stopped, before it answered: the request is not answered."""
+
+
+class EngineBusy(Exception):
+    """The engine lives but would not answer now (503, 429, a lost connection): ask again later."""

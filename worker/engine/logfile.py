@@ -1,0 +1,109 @@
+"""The engine's output: a file per model, its last lines, and why a start failed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+from pathlib import Path
+
+logger = logging.getLogger("stoker.engine")
+
+KEPT = 3
+_TAIL_BYTES = 64 * 1024
+_FOLLOW_SECONDS = 0.5
+_BURST_LINES = 50
+
+_PREFIX = re.compile(
+    r"^\(\w+(?:[-_ ]\w+)* pid=\d+\) ?|^(?:ERROR|WARNING|INFO) \d\d-\d\d [\d:]+ \[\S+\] "
+)
+_LEVEL = re.compile(r"\b(WARNING|ERROR|CRITICAL) \d\d-\d\d [\d:]+ \[")
+_FAULT = re.compile(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception|NotFound\w*)): (.+)")
+_ARGUMENT = re.compile(r"^\S+\.py: error: (.+)")
+_CONSEQUENCES = ("initialization failed", "root cause", "KeyboardInterrupt", "EngineDeadError")
+
+
+def path_for(folder: Path, model: str) -> Path:
+    """The log file of a model."""
+    return folder / f"engine-{re.sub(r'[^A-Za-z0-9._-]+', '_', model)}.log"
+
+
+def rotate(path: Path) -> None:
+    """Set the previous start's output aside; the last few are kept."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for number in range(KEPT - 1, -1, -1):
+        older = path.with_name(f"{path.name}.{number}") if number else path
+        with contextlib.suppress(FileNotFoundError):
+            older.replace(path.with_name(f"{path.name}.{number + 1}"))
+
+
+def tail(path: Path, lines: int = 50) -> list[str]:
+    """The file's last lines; none when there is no file."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - _TAIL_BYTES))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return []
+    return text.splitlines()[-lines:]
+
+
+def reason(path: Path) -> str:
+    """Why the engine ended, in its own words: its first error that is not another's consequence."""
+    lines = [strip(line) for line in tail(path, 2000)]
+    for position, line in enumerate(lines):
+        argument = _ARGUMENT.match(line)
+        if argument:
+            return argument[1]
+        fault = _FAULT.match(line)
+        if fault and not any(words in fault[2] for words in _CONSEQUENCES):
+            return fault[2].strip()
+        if "validation error" in line and position + 2 < len(lines):
+            # pydantic: "1 validation error for X", then the field or the fault, then its details.
+            details = next((later for later in lines[position + 1 :] if "Value error" in later), "")
+            if details:
+                return details.strip().removeprefix("Value error, ").partition(" [type=")[0]
+    spoken = [line for line in lines if line.strip()]
+    return spoken[-1].strip() if spoken else "it wrote nothing"
+
+
+def strip(line: str) -> str:
+    """A line without vLLM's process, level, time and place."""
+    previous = None
+    while line != previous:
+        previous, line = line, _PREFIX.sub("", line)
+    return line
+
+
+async def follow(path: Path, is_ready: asyncio.Event) -> None:
+    """Pass the engine's warnings and errors on to our log as they come, until cancelled.
+
+    The warnings of every start tell an operator nothing: until it is ready they are details.
+    """
+    position = 0
+    while True:
+        await asyncio.sleep(_FOLLOW_SECONDS)
+        try:
+            with path.open("rb") as file:
+                file.seek(position)
+                text = file.read(_TAIL_BYTES)
+        except OSError:
+            continue
+        whole, newline, _ = text.rpartition(b"\n")
+        position += len(whole) + len(newline)
+        passed = 0
+        for line in whole.decode("utf-8", "replace").splitlines():
+            found = _LEVEL.search(line)
+            message = strip(line)
+            # A traceback's inner lines stay in the file.
+            if not found or not message.strip() or message.startswith((" ", "Traceback")):
+                continue
+            passed += 1
+            if passed > _BURST_LINES:
+                break
+            if found[1] != "WARNING":
+                logger.error("%s", message)
+            else:
+                logger.log(logging.WARNING if is_ready.is_set() else logging.DEBUG, "%s", message)

@@ -1,0 +1,63 @@
+"""Starts vLLM's OpenAI server; on a CPU in a third of the time its own command takes.
+
+It runs inside the engine's process, started by its path. vLLM imports 10 s worth of modules in each
+of its three processes because it spawns them; forked, they have the modules already, and share
+their memory. vLLM itself forks on a GPU; on a CPU it asks for spawning so that each worker's OpenMP
+finds its own environment, which ours all have from the start.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import runpy
+import signal
+import threading
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Run the server with this process's arguments."""
+    die_with_the_parent()
+    fork_on_a_cpu()
+    runpy.run_module("vllm.entrypoints.openai.api_server", run_name="__main__")
+
+
+def die_with_the_parent() -> None:
+    """Make the kernel end every forked child when its parent dies, however that happens."""
+    libc = ctypes.CDLL(None)
+    # The signal comes when the forking *thread* ends: set it only where that is the process.
+    is_main = threading.local()
+
+    def before() -> None:
+        is_main.answer = threading.current_thread() is threading.main_thread()
+        is_main.parent = os.getpid()
+
+    def in_child() -> None:
+        if is_main.answer:
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != is_main.parent:
+                os._exit(1)
+
+    os.register_at_fork(before=before, after_in_child=in_child)
+
+
+def fork_on_a_cpu() -> None:
+    """Undo the CPU platform's wish for spawned processes, if this vLLM still has it."""
+    from vllm.platforms import current_platform
+
+    platform = type(current_platform)
+    configure = getattr(platform, "check_and_update_config", None)
+    if configure is None or not current_platform.is_cpu():
+        return
+
+    def and_fork(vllm_config: object) -> None:
+        configure(vllm_config)
+        os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
+
+    platform.check_and_update_config = staticmethod(and_fork)
+
+
+if __name__ == "__main__":
+    main()
