@@ -13,7 +13,8 @@ from alembic.operations import MigrationScript
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import NullPool, create_engine
-from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.engine import Connection, Engine, make_url
+from sqlalchemy.exc import OperationalError
 
 from app.core import db, queue_schema, schema
 from app.core.models import Base
@@ -27,8 +28,16 @@ def database_url() -> str:
     from flask import current_app
 
     engine = current_app.extensions["migrate"].db.engine
-    engine.connect().close()  # the app's own refusal, where no database is named
+    connected(engine).close()  # the app's own refusal, where no database is named
     return str(engine.url.render_as_string(hide_password=False))
+
+
+def connected(engine: Engine) -> Connection:
+    try:
+        return engine.connect()
+    except OperationalError as fault:
+        why = str(fault.orig).splitlines()[0]
+        raise schema.SchemaError(f"The database can't be reached: {why}") from fault
 
 
 def connect_args() -> dict[str, Any]:
@@ -89,7 +98,7 @@ def run() -> None:
         )
     url = make_url(db.sqlalchemy_url(database_url()))
     engine = create_engine(url, poolclass=NullPool, connect_args=connect_args())
-    with engine.connect() as guard, engine.connect() as connection:
+    with connected(engine) as guard, connected(engine) as connection:
         guard.execution_options(isolation_level="AUTOCOMMIT")
         driver: Any = guard.connection.driver_connection
         schema.check_server(driver)

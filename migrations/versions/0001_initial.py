@@ -64,122 +64,18 @@ FROM (
 
 
 def upgrade() -> None:
-    op.create_table(
-        "attempt",
-        sa.Column("token", sa.Uuid(), nullable=False),
-        sa.Column("job_id", sa.BigInteger(), nullable=False),
-        sa.Column("task", sa.Text(), nullable=False),
-        sa.Column("number", sa.BigInteger(), nullable=False),
-        sa.Column("worker_id", sa.Uuid(), nullable=False),
-        sa.Column(
-            "started_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
-        ),
-        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("outcome", sa.Text(), nullable=True),
-        sa.Column("error_type", sa.Text(), nullable=True),
-        sa.Column("error_message", sa.Text(), nullable=True),
-        sa.Column("traceback", sa.Text(), nullable=True),
-        sa.CheckConstraint(
-            "(outcome IS NULL) = (ended_at IS NULL)", name=op.f("attempt_ended_check")
-        ),
-        sa.PrimaryKeyConstraint("token", name=op.f("attempt_pkey")),
-    )
-    op.create_index("attempt_job_idx", "attempt", ["job_id", "number"], unique=True)
-    op.create_index(
-        "attempt_open_idx",
-        "attempt",
-        ["worker_id"],
-        unique=False,
-        postgresql_where=sa.text("outcome IS NULL"),
-    )
-    op.create_table(
-        "audit_entry",
-        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
-        sa.Column(
-            "at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
-        ),
-        sa.Column("actor", sa.Text(), nullable=False),
-        sa.Column("action", sa.Text(), nullable=False),
-        sa.Column("object_id", sa.Text(), nullable=False),
-        sa.Column("details", sa.Text(), server_default=sa.text("''"), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("audit_entry_pkey")),
-    )
-    op.create_table(
-        "log_line",
-        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
-        sa.Column("job_id", sa.BigInteger(), nullable=False),
-        sa.Column("batch_number", sa.BigInteger(), nullable=True),
-        sa.Column(
-            "at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
-        ),
-        sa.Column("level", sa.Text(), nullable=False),
-        sa.Column("message", sa.Text(), nullable=False),
-        sa.Column(
-            "context", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
-        ),
-        sa.PrimaryKeyConstraint("id", name=op.f("log_line_pkey")),
-    )
-    op.create_index(
-        "log_line_batch_idx",
-        "log_line",
-        ["batch_number", "id"],
-        unique=False,
-        postgresql_where=sa.text("batch_number IS NOT NULL"),
-    )
-    op.create_index("log_line_job_idx", "log_line", ["job_id", "id"], unique=False)
-    op.create_table(
-        "request",
-        sa.Column("batch_number", sa.Integer(), nullable=False),
-        sa.Column("line", sa.Integer(), nullable=False),
-        sa.Column("custom_id", sa.Text(), nullable=False),
-        sa.Column("position", sa.BigInteger(), nullable=False),
-        sa.Column("length", sa.Integer(), nullable=False),
-        sa.Column("max_tokens", sa.Integer(), nullable=False),
-        sa.Column("prefix_key", sa.Uuid(), nullable=False),
-        sa.PrimaryKeyConstraint("batch_number", "line", name=op.f("request_pkey")),
-    )
-    op.create_table(
-        "result",
-        sa.Column("batch_number", sa.Integer(), nullable=False),
-        sa.Column("line", sa.Integer(), nullable=False),
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("is_success", sa.Boolean(), nullable=False),
-        sa.Column("status_code", sa.SmallInteger(), nullable=True),
-        sa.Column("body", sa.Text(), nullable=True),
-        sa.Column("error", sa.Text(), nullable=True),
-        sa.Column("tries", sa.SmallInteger(), server_default=sa.text("1"), nullable=False),
-        sa.Column("last_tried_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
-        ),
-        sa.PrimaryKeyConstraint("batch_number", "line", name=op.f("result_pkey")),
-    )
-    op.create_index(
-        "result_failed_idx",
-        "result",
-        ["batch_number", "line"],
-        unique=False,
-        postgresql_where=sa.text("NOT is_success"),
-    )
-    op.create_table(
-        "suspect",
-        sa.Column("batch_number", sa.Integer(), nullable=False),
-        sa.Column("line", sa.Integer(), nullable=False),
-        sa.Column("deaths", sa.SmallInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("batch_number", "line", name=op.f("suspect_pkey")),
-    )
+    _create_users()
+    _create_files()
+    _create_batches()
+    _create_jobs()
+    op.execute(BATCH_JOBS)
+
+
+def downgrade() -> None:
+    raise RuntimeError("Stoker's schema goes forward only; to go back, restore a backup.")
+
+
+def _create_users() -> None:
     op.create_table(
         "user_account",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -195,53 +91,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("user_account_pkey")),
         sa.UniqueConstraint("name", name=op.f("user_account_name_key")),
     )
-    op.create_table(
-        "worker",
-        sa.Column("id", sa.Uuid(), nullable=False),
-        sa.Column("kind", sa.Text(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("host", sa.Text(), nullable=False),
-        sa.Column("pid", sa.BigInteger(), nullable=False),
-        sa.Column("status", sa.Text(), nullable=False),
-        sa.Column(
-            "started_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
-        ),
-        sa.Column(
-            "last_heartbeat_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
-        ),
-        sa.Column("stopped_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("current_model", sa.Text(), nullable=True),
-        sa.Column("model_since_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("engine_status", sa.Text(), nullable=True),
-        sa.Column("engine_error", sa.Text(), nullable=True),
-        sa.Column(
-            "running_job_ids",
-            sa.ARRAY(sa.BigInteger()),
-            server_default=sa.text("'{}'"),
-            nullable=False,
-        ),
-        sa.Column(
-            "queue_worker_ids",
-            sa.ARRAY(sa.BigInteger()),
-            server_default=sa.text("'{}'"),
-            nullable=False,
-        ),
-        sa.Column("models", sa.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),
-        sa.Column(
-            "metrics",
-            postgresql.JSONB(astext_type=sa.Text()),
-            server_default=sa.text("'{}'"),
-            nullable=False,
-        ),
-        sa.PrimaryKeyConstraint("id", name=op.f("worker_pkey")),
-    )
-    op.create_index("worker_heartbeat_idx", "worker", ["last_heartbeat_at"], unique=False)
     op.create_table(
         "api_key",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -266,6 +115,101 @@ def upgrade() -> None:
         sa.UniqueConstraint("digest", name=op.f("api_key_digest_key")),
     )
     op.create_index(op.f("api_key_user_id_idx"), "api_key", ["user_id"], unique=False)
+    op.create_table(
+        "browser_session",
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("user_id", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("clock_timestamp()"),
+            nullable=False,
+        ),
+        sa.Column(
+            "last_seen_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("clock_timestamp()"),
+            nullable=False,
+        ),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["user_id"], ["user_account.id"], name=op.f("browser_session_user_id_fkey")
+        ),
+        sa.PrimaryKeyConstraint("digest", name=op.f("browser_session_pkey")),
+    )
+    op.create_index(
+        op.f("browser_session_expires_at_idx"), "browser_session", ["expires_at"], unique=False
+    )
+    op.create_index(
+        op.f("browser_session_user_id_idx"), "browser_session", ["user_id"], unique=False
+    )
+    op.create_table(
+        "sign_in_link",
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("user_id", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("clock_timestamp()"),
+            nullable=False,
+        ),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("used_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["user_id"], ["user_account.id"], name=op.f("sign_in_link_user_id_fkey")
+        ),
+        sa.PrimaryKeyConstraint("digest", name=op.f("sign_in_link_pkey")),
+    )
+    op.create_index(
+        op.f("sign_in_link_expires_at_idx"), "sign_in_link", ["expires_at"], unique=False
+    )
+    op.create_index(op.f("sign_in_link_user_id_idx"), "sign_in_link", ["user_id"], unique=False)
+    op.create_table(
+        "audit_entry",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column(
+            "at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("clock_timestamp()"),
+            nullable=False,
+        ),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("action", sa.Text(), nullable=False),
+        sa.Column("object_id", sa.Text(), nullable=False),
+        sa.Column("details", sa.Text(), server_default=sa.text("''"), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("audit_entry_pkey")),
+    )
+
+
+def _create_files() -> None:
+    op.create_table(
+        "file",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("owner_id", sa.BigInteger(), nullable=False),
+        sa.Column("purpose", sa.Text(), nullable=False),
+        sa.Column("filename", sa.Text(), nullable=False),
+        sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("clock_timestamp()"),
+            nullable=False,
+        ),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint("bytes >= 0", name=op.f("file_bytes_check")),
+        sa.ForeignKeyConstraint(["owner_id"], ["user_account.id"], name=op.f("file_owner_id_fkey")),
+        sa.PrimaryKeyConstraint("id", name=op.f("file_pkey")),
+    )
+    op.create_index("file_created_idx", "file", ["created_at", "id"], unique=False)
+    op.create_index("file_expires_at_idx", "file", ["expires_at"], unique=False)
+    op.create_index(
+        "file_owner_created_idx", "file", ["owner_id", "created_at", "id"], unique=False
+    )
+
+
+def _create_batches() -> None:
     op.create_table(
         "batch",
         sa.Column("id", sa.Text(), nullable=False),
@@ -389,81 +333,153 @@ def upgrade() -> None:
         "batch_status_created_idx", "batch", ["status", "created_at", "number"], unique=False
     )
     op.create_table(
-        "browser_session",
-        sa.Column("digest", sa.LargeBinary(), nullable=False),
-        sa.Column("user_id", sa.BigInteger(), nullable=False),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
-        ),
-        sa.Column(
-            "last_seen_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
-        ),
-        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["user_id"], ["user_account.id"], name=op.f("browser_session_user_id_fkey")
-        ),
-        sa.PrimaryKeyConstraint("digest", name=op.f("browser_session_pkey")),
-    )
-    op.create_index(
-        op.f("browser_session_expires_at_idx"), "browser_session", ["expires_at"], unique=False
-    )
-    op.create_index(
-        op.f("browser_session_user_id_idx"), "browser_session", ["user_id"], unique=False
+        "request",
+        sa.Column("batch_number", sa.Integer(), nullable=False),
+        sa.Column("line", sa.Integer(), nullable=False),
+        sa.Column("custom_id", sa.Text(), nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
+        sa.Column("length", sa.Integer(), nullable=False),
+        sa.Column("max_tokens", sa.Integer(), nullable=False),
+        sa.Column("prefix_key", sa.Uuid(), nullable=False),
+        sa.PrimaryKeyConstraint("batch_number", "line", name=op.f("request_pkey")),
     )
     op.create_table(
-        "file",
+        "suspect",
+        sa.Column("batch_number", sa.Integer(), nullable=False),
+        sa.Column("line", sa.Integer(), nullable=False),
+        sa.Column("deaths", sa.SmallInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("batch_number", "line", name=op.f("suspect_pkey")),
+    )
+    op.create_table(
+        "result",
+        sa.Column("batch_number", sa.Integer(), nullable=False),
+        sa.Column("line", sa.Integer(), nullable=False),
         sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("owner_id", sa.BigInteger(), nullable=False),
-        sa.Column("purpose", sa.Text(), nullable=False),
-        sa.Column("filename", sa.Text(), nullable=False),
-        sa.Column("bytes", sa.BigInteger(), nullable=False),
-        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("is_success", sa.Boolean(), nullable=False),
+        sa.Column("status_code", sa.SmallInteger(), nullable=True),
+        sa.Column("body", sa.Text(), nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("tries", sa.SmallInteger(), server_default=sa.text("1"), nullable=False),
+        sa.Column("last_tried_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column(
             "created_at",
             sa.DateTime(timezone=True),
             server_default=sa.text("clock_timestamp()"),
             nullable=False,
         ),
-        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint("bytes >= 0", name=op.f("file_bytes_check")),
-        sa.ForeignKeyConstraint(["owner_id"], ["user_account.id"], name=op.f("file_owner_id_fkey")),
-        sa.PrimaryKeyConstraint("id", name=op.f("file_pkey")),
+        sa.PrimaryKeyConstraint("batch_number", "line", name=op.f("result_pkey")),
     )
-    op.create_index("file_created_idx", "file", ["created_at", "id"], unique=False)
-    op.create_index("file_expires_at_idx", "file", ["expires_at"], unique=False)
     op.create_index(
-        "file_owner_created_idx", "file", ["owner_id", "created_at", "id"], unique=False
+        "result_failed_idx",
+        "result",
+        ["batch_number", "line"],
+        unique=False,
+        postgresql_where=sa.text("NOT is_success"),
+    )
+
+
+def _create_jobs() -> None:
+    op.create_table(
+        "attempt",
+        sa.Column("token", sa.Uuid(), nullable=False),
+        sa.Column("job_id", sa.BigInteger(), nullable=False),
+        sa.Column("task", sa.Text(), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("worker_id", sa.Uuid(), nullable=False),
+        sa.Column(
+            "started_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("clock_timestamp()"),
+            nullable=False,
+        ),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("outcome", sa.Text(), nullable=True),
+        sa.Column("error_type", sa.Text(), nullable=True),
+        sa.Column("error_message", sa.Text(), nullable=True),
+        sa.Column("traceback", sa.Text(), nullable=True),
+        sa.CheckConstraint(
+            "(outcome IS NULL) = (ended_at IS NULL)", name=op.f("attempt_ended_check")
+        ),
+        sa.PrimaryKeyConstraint("token", name=op.f("attempt_pkey")),
+    )
+    op.create_index("attempt_job_idx", "attempt", ["job_id", "number"], unique=True)
+    op.create_index(
+        "attempt_open_idx",
+        "attempt",
+        ["worker_id"],
+        unique=False,
+        postgresql_where=sa.text("outcome IS NULL"),
     )
     op.create_table(
-        "sign_in_link",
-        sa.Column("digest", sa.LargeBinary(), nullable=False),
-        sa.Column("user_id", sa.BigInteger(), nullable=False),
+        "log_line",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("job_id", sa.BigInteger(), nullable=False),
+        sa.Column("batch_number", sa.BigInteger(), nullable=True),
         sa.Column(
-            "created_at",
+            "at",
             sa.DateTime(timezone=True),
             server_default=sa.text("clock_timestamp()"),
             nullable=False,
         ),
-        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("used_at", sa.DateTime(timezone=True), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["user_id"], ["user_account.id"], name=op.f("sign_in_link_user_id_fkey")
+        sa.Column("level", sa.Text(), nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column(
+            "context", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
         ),
-        sa.PrimaryKeyConstraint("digest", name=op.f("sign_in_link_pkey")),
+        sa.PrimaryKeyConstraint("id", name=op.f("log_line_pkey")),
     )
     op.create_index(
-        op.f("sign_in_link_expires_at_idx"), "sign_in_link", ["expires_at"], unique=False
+        "log_line_batch_idx",
+        "log_line",
+        ["batch_number", "id"],
+        unique=False,
+        postgresql_where=sa.text("batch_number IS NOT NULL"),
     )
-    op.create_index(op.f("sign_in_link_user_id_idx"), "sign_in_link", ["user_id"], unique=False)
-    op.execute(BATCH_JOBS)
-
-
-def downgrade() -> None:
-    raise RuntimeError("Stoker's schema goes forward only; to go back, restore a backup.")
+    op.create_index("log_line_job_idx", "log_line", ["job_id", "id"], unique=False)
+    op.create_table(
+        "worker",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("host", sa.Text(), nullable=False),
+        sa.Column("pid", sa.BigInteger(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column(
+            "started_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("clock_timestamp()"),
+            nullable=False,
+        ),
+        sa.Column(
+            "last_heartbeat_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("clock_timestamp()"),
+            nullable=False,
+        ),
+        sa.Column("stopped_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("current_model", sa.Text(), nullable=True),
+        sa.Column("model_since_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("engine_status", sa.Text(), nullable=True),
+        sa.Column("engine_error", sa.Text(), nullable=True),
+        sa.Column(
+            "running_job_ids",
+            sa.ARRAY(sa.BigInteger()),
+            server_default=sa.text("'{}'"),
+            nullable=False,
+        ),
+        sa.Column(
+            "queue_worker_ids",
+            sa.ARRAY(sa.BigInteger()),
+            server_default=sa.text("'{}'"),
+            nullable=False,
+        ),
+        sa.Column("models", sa.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),
+        sa.Column(
+            "metrics",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default=sa.text("'{}'"),
+            nullable=False,
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("worker_pkey")),
+    )
+    op.create_index("worker_heartbeat_idx", "worker", ["last_heartbeat_at"], unique=False)

@@ -16,10 +16,13 @@ Connection = psycopg.Connection[Any]
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session", params=servers.names())
+@pytest.fixture(scope="session", params=["embedded", *servers.installed()])
 def server(request: pytest.FixtureRequest) -> Iterator[str]:
-    with servers.running(request.param) as url:
-        yield url
+    if request.param == "embedded":
+        yield request.getfixturevalue("postgres")
+    else:
+        with servers.running(request.param) as url:
+            yield url
 
 
 @pytest.fixture

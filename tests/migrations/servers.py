@@ -1,4 +1,4 @@
-"""Postgres servers of several majors to migrate: the embedded one, and those installed here."""
+"""The Postgres servers that a distribution's packages left here: other majors than the embedded."""
 
 from __future__ import annotations
 
@@ -11,57 +11,46 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.core import embedded
 from app.core.schema import OLDEST_POSTGRES
 
-EMBEDDED = "embedded"
 
-
-def names() -> list[str]:
-    """`embedded`, and the folders of programs that a distribution's packages left."""
+def installed() -> list[str]:
+    """The folders of their programs."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    fit = [file.parent for file in found if int(file.parts[-3]) >= OLDEST_POSTGRES]
-    return [EMBEDDED, *map(str, fit)]
+    return [str(file.parent) for file in found if int(file.parts[-3]) >= OLDEST_POSTGRES]
 
 
 @contextmanager
-def running(name: str) -> Iterator[str]:
+def running(programs: str) -> Iterator[str]:
     """A server for a while, and then no trace of it; gives the URL of one of its databases."""
-    base = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+    base = Path(tempfile.mkdtemp(prefix="stoker-", dir="/tmp"))
     base.chmod(0o711)
+    data, run = base / "data", base / "run"
+    for folder in (data, run):
+        folder.mkdir()
+        if os.geteuid() == 0:
+            nobody = pwd.getpwnam("nobody")
+            os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+    control = [f"{programs}/pg_ctl", "-D", str(data), "-w", "-s"]
+    options = f"-k {run} -c listen_addresses= -c fsync=off -c shared_buffers=32MB"
     try:
-        if name == EMBEDDED:
-            yield embedded.start(base, ("fsync=off",))
-            embedded.stop(base)
-        else:
-            with _installed(Path(name), base) as url:
-                yield url
+        _run([f"{programs}/initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8"])
+        _run([*control, "-l", str(run / "log"), "-o", options, "start"])
+        yield f"postgresql://postgres@/postgres?host={run}"
+        _run([*control, "-m", "immediate", "stop"])
     finally:
         shutil.rmtree(base)
 
 
-@contextmanager
-def _installed(programs: Path, base: Path) -> Iterator[str]:
-    as_user = _unprivileged()
-    for folder in ("data", "run"):
-        (base / folder).mkdir()
-        os.chown(base / folder, as_user.get("user", -1), as_user.get("group", -1))
-    common = {"cwd": base, "env": {"LC_ALL": "C"}, "check": True, **as_user}
-    data, log = str(base / "data"), str(base / "run" / "log")
-    initdb = [programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N"]
-    subprocess.run(initdb, stdout=subprocess.DEVNULL, **common)
-    options = f"-k {base / 'run'} -c listen_addresses= -c fsync=off -c shared_buffers=32MB"
-    control = [programs / "pg_ctl", "-D", data, "-w", "-s", "-l", log]
-    subprocess.run([*control, "-o", options, "start"], **common)
-    try:
-        yield f"postgresql://postgres@/postgres?host={base / 'run'}"
-    finally:
-        subprocess.run([*control, "-m", "fast", "stop"], **common)
-
-
-def _unprivileged() -> dict[str, int]:
-    """Postgres refuses to run as root."""
-    if os.geteuid() != 0:
-        return {}
-    nobody = pwd.getpwnam("nobody")
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid}
+def _run(command: list[str]) -> None:
+    """As somebody else than root, whom Postgres refuses."""
+    user = "nobody" if os.geteuid() == 0 else None
+    subprocess.run(
+        command,
+        cwd="/",
+        env={"LC_ALL": "C"},
+        stdout=subprocess.DEVNULL,
+        check=True,
+        user=user,
+        group=None if user is None else pwd.getpwnam(user).pw_gid,
+    )

@@ -103,7 +103,9 @@ def test_the_view_and_the_code_agree_on_every_status(session: Session) -> None:
         for batch in [add_batch(session, f"{status} {started}", status, in_progress_at=started)]
     }
 
-    viewed = dict(session.execute(text("SELECT batch_id, status FROM batch_jobs")).all())
+    viewed: dict[str, str] = dict(
+        session.execute(text("SELECT batch_id, status FROM batch_jobs")).all()
+    )
     selected = dict(session.execute(select(Batch.id, history_status_column())).all())
     filtered = {
         id: word
@@ -170,7 +172,9 @@ def test_errors_are_the_batch_s_or_its_requests(session: Session) -> None:
     add_batch(session, "request", "completed", total=2, completed=1, failed=1)
     add_batch(session, "none", "completed", total=2, completed=2)
 
-    rows = dict(session.execute(text("SELECT batch_id, has_errors FROM batch_jobs")).all())
+    rows: dict[str, bool] = dict(
+        session.execute(text("SELECT batch_id, has_errors FROM batch_jobs")).all()
+    )
 
     assert rows == {"file": True, "request": True, "none": False}
 

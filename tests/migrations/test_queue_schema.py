@@ -164,6 +164,18 @@ def test_a_broken_off_index_is_built_again(url: str, db: Connection) -> None:
     assert db.execute(f"SELECT indisvalid FROM pg_index WHERE {index}").fetchone() == (True,)
 
 
+def test_what_an_operator_tuned_stays(url: str, db: Connection) -> None:
+    schema.upgrade(url)
+    db.execute("ALTER TABLE procrastinate_jobs SET (autovacuum_vacuum_scale_factor = 0.07)")
+
+    schema.upgrade(url)
+
+    options = "SELECT reloptions FROM pg_class WHERE relname = 'procrastinate_jobs'"
+    row = db.execute(options).fetchone()
+    assert row is not None
+    assert "autovacuum_vacuum_scale_factor=0.07" in row[0]
+
+
 def test_live_workers_go_on_while_an_upgrade_waits_for_a_long_transaction(
     url: str, db: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ from sqlalchemy import NullPool, create_engine
 from app.core import db as database
 from app.core import schema
 from app.core.models import Base
-from app.core.settings import Settings
+from app.core.settings import load_settings
 from app.factory import create_app
 
 Connection = psycopg.Connection[Any]
@@ -98,7 +98,7 @@ def test_the_models_describe_what_the_migrations_make(url: str) -> None:
 
 
 def test_the_flask_command_makes_the_same(url: str, db: Connection, tmp_path: Path) -> None:
-    app = create_app(Settings(database_url=url, var=tmp_path))
+    app = create_app(load_settings(database_url=url, var=tmp_path))
 
     for _ in range(2):
         ran = app.test_cli_runner().invoke(args=["db", "upgrade"])
@@ -149,6 +149,11 @@ def test_going_back_is_refused_and_names_the_remedy(url: str, db: Connection) ->
 def test_an_upgrade_as_a_script_is_refused(url: str) -> None:
     with pytest.raises(RuntimeError, match="without --sql"):
         command.upgrade(alembic_config(url), "head", sql=True)
+
+
+def test_a_database_that_is_away_is_one_sentence(url: str) -> None:
+    with pytest.raises(schema.SchemaError, match=r"can't be reached: .*no_such"):
+        schema.upgrade(url.replace("/migrated_", "/no_such_"))
 
 
 def test_a_server_that_is_too_old_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
