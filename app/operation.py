@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
-from alembic.script import ScriptDirectory
 from flask import Blueprint, Flask, Response, jsonify
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from app.auth import public
+from app.core import schema
 from app.core.models import Worker
 from app.errors import translate
 from app.extensions import current_settings, db
 
 blueprint = Blueprint("operation", __name__)
-
-_MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
 
 
 def register(app: Flask) -> None:
@@ -64,9 +61,7 @@ def _checks(session: Session, stale_seconds: float) -> dict[str, bool]:
                 )
             )
         )
-    except (
-        Exception
-    ) as fault:  # a check that can't be made has failed; the answer says which
+    except Exception as fault:  # a check that can't be made has failed; the answer says which
         if translate(fault).http_status != 503:
             raise
         session.rollback()
@@ -74,5 +69,5 @@ def _checks(session: Session, stale_seconds: float) -> dict[str, bool]:
 
 
 @cache
-def _newest_version() -> str | None:
-    return ScriptDirectory(str(_MIGRATIONS)).get_current_head()
+def _newest_version() -> str:
+    return schema.head()
