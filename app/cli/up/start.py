@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import time
@@ -138,16 +139,15 @@ class Start:
 
     def _program(self, name: str, arguments: tuple[str, ...]) -> Program:
         settings = self._settings
-        environment = self._supervisor.environment(
-            {
-                "DATABASE_URL": settings.database_url,
-                "STOKER_VAR": str(settings.var_path),
-                "STOKER_HOST": settings.host,
-                "STOKER_PORT": str(settings.port),
-                "STOKER_MODELS_FILE": str(settings.models_path),
-                "PYTHONUNBUFFERED": "1",
-            }
-        )
+        environment = {
+            **os.environ,
+            "DATABASE_URL": settings.database_url,
+            "STOKER_VAR": str(settings.var_path),
+            "STOKER_HOST": settings.host,
+            "STOKER_PORT": str(settings.port),
+            "STOKER_MODELS_FILE": str(settings.models_path),
+            "PYTHONUNBUFFERED": "1",
+        }
         # The engine's imports take a minute without it.
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         return Program(name, [sys.executable, *arguments], environment, self._screen.log)

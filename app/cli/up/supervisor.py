@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
-import os
 import time
 from collections import deque
-from collections.abc import Mapping
-
-import psutil
 
 from app.cli.up.children import Child, PostgresServer, Write
-from app.core.embedded import EmbeddedError
 
-PR_SET_CHILD_SUBREAPER = 36
-# In the environment of everything that the supervisor starts, and of what that starts.
-MARK = "SUPERVISED_BY"
 DEATHS_LIMIT = 5
 DEATHS_SECONDS = 60.0
 STOP_SECONDS = 8.0
@@ -30,23 +20,13 @@ class ChildFailed(Exception):
 
 
 class Supervisor:
-    """Restarts a child that dies, later each time; five deaths in a minute are the end.
-
-    It makes itself the parent of orphans, so that what a killed child leaves behind (an engine's
-    processes, in groups of their own) is found and ended too.
-    """
+    """Restarts a child that dies, later each time; five deaths in a minute are the end."""
 
     def __init__(self, write: Write, backoff_seconds: float = 0.5) -> None:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._write = write
         self._backoff_seconds = backoff_seconds
         self._children: dict[Child, asyncio.Task[None] | None] = {}
-        self._mark = f"{os.getpid()}-{time.time_ns()}"
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-    def environment(self, more: Mapping[str, str]) -> dict[str, str]:
-        """The environment to give to a child."""
-        return {**os.environ, **more, MARK: self._mark}
 
     async def start(self, child: Child) -> None:
         """Start it and keep it alive from now on."""
@@ -76,7 +56,6 @@ class Supervisor:
                 for child in programs:
                     child.kill()
                 await asyncio.wait(late, timeout=KILL_SECONDS)
-        self._end_orphans(set())
         for child in self._children:
             if isinstance(child, PostgresServer):
                 await child.stop(POSTGRES_STOP_SECONDS)
@@ -89,7 +68,6 @@ class Supervisor:
             deaths.append(time.monotonic())
             while deaths[0] < deaths[-1] - DEATHS_SECONDS:
                 deaths.popleft()
-            self._end_orphans({other.pid for other in self._children})
             if len(deaths) >= DEATHS_LIMIT:
                 break
             delay = self._backoff_seconds * 2 ** (len(deaths) - 1)
@@ -97,7 +75,7 @@ class Supervisor:
             await asyncio.sleep(delay)
             try:
                 await child.start()
-            except (OSError, EmbeddedError) as fault:
+            except Exception as fault:  # Whatever it is, it counts as a death.
                 how = f"could not be started: {fault}"
             else:
                 how = await child.wait()
@@ -109,10 +87,3 @@ class Supervisor:
                     + (f" Its last lines:{said}" if said else "")
                 )
             )
-
-    def _end_orphans(self, own: set[int | None]) -> None:
-        """Kill what dead children left behind: our mark, our child, yet none that we started."""
-        for process in psutil.Process().children():
-            with contextlib.suppress(psutil.Error):
-                if process.pid not in own and process.environ().get(MARK) == self._mark:
-                    process.kill()

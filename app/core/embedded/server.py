@@ -85,7 +85,7 @@ def home(base: Path) -> Path:
     return places.find(base).home
 
 
-def programs(base: Path) -> Path:
+def program_folder(base: Path) -> Path:
     """The folder of psql, pg_dump and the rest, where the server's user can run them."""
     return binaries.runnable(places.find(base))
 
