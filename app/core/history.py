@@ -66,15 +66,19 @@ def list_jobs(
     end_date: datetime | None = None,
     limit: int = 50,
     offset: int = 0,
+    now: datetime | None = None,
 ) -> HistoryPage:
-    """A page of jobs, newest first. `status` speaks the history's dialect."""
+    """A page of jobs, newest first. `status` speaks the history's dialect.
+
+    With `now`, a running job has the duration and the throughput that it has had until then.
+    """
     query = _filtered(owner_id, status, model, start_date, end_date)
     newest = query.order_by(Batch.created_at.desc(), Batch.number.desc())
     found = list(session.scalars(newest.limit(limit + 1).offset(offset)))
     capped = query.with_only_columns(Batch.number).limit(COUNT_LIMIT).subquery()
     total = session.scalar(select(func.count()).select_from(capped)) or 0
     return HistoryPage(
-        jobs=[describe(batch) for batch in found[:limit]],
+        jobs=[describe(batch, now) for batch in found[:limit]],
         total=total,
         limit=limit,
         offset=offset,

@@ -1,0 +1,155 @@
+// Keeps [data-live] regions fresh without disturbing the reader: told by the stream or the region's
+// own timer, at most once a second, only while visible, never over an open dialog, selection or caret.
+(() => {
+  const PACE_MS = 1000;
+  const TINT_MS = 1000;
+  const waiting = new WeakSet(); // regions under which something changed
+  const asked = new WeakMap(); // when each was last fetched
+  const marks = new WeakMap(); // what its rows said before the swap
+  let timer;
+
+  const regions = () => document.querySelectorAll("[data-live]");
+  const isOwnRefresh = (ctx) =>
+    ctx.sourceElement?.matches?.("[data-live]") && ["refresh", "every"].includes(ctx.sourceEvent?.type);
+
+  function isBusy(region) {
+    if (document.hidden) return true;
+    if (document.querySelector("dialog[open]") && !region.closest("dialog")) return true;
+    const selection = document.getSelection();
+    if (selection?.rangeCount && !selection.isCollapsed && selection.containsNode(region, true)) return true;
+    const active = document.activeElement;
+    return region.contains(active) && active.matches("input, textarea, select, [contenteditable]");
+  }
+
+  function refresh() {
+    clearTimeout(timer);
+    for (const region of regions()) {
+      if (!waiting.has(region) || isBusy(region)) continue;
+      const pause = (asked.get(region) ?? -PACE_MS) + PACE_MS - performance.now();
+      if (pause > 0) {
+        timer = setTimeout(refresh, pause);
+        continue;
+      }
+      htmx.trigger(region, "refresh");
+    }
+  }
+
+  document.addEventListener("changed", () => {
+    for (const region of regions()) waiting.add(region);
+    refresh();
+  });
+  for (const event of ["visibilitychange", "selectionchange", "focusout"]) document.addEventListener(event, refresh);
+  document.addEventListener("close", refresh, true); // of a dialog; it does not bubble
+
+  document.addEventListener("htmx:before:request", (event) => {
+    const ctx = event.detail.ctx;
+    if (!isOwnRefresh(ctx)) return;
+    const region = ctx.sourceElement;
+    if (isBusy(region)) {
+      waiting.add(region);
+      event.preventDefault();
+    } else {
+      waiting.delete(region);
+      asked.set(region, performance.now());
+    }
+  });
+
+  document.addEventListener("htmx:before:swap", (event) => {
+    const ctx = event.detail.ctx;
+    if (!isOwnRefresh(ctx) || ctx.response.status >= 400) return;
+    const region = ctx.sourceElement;
+    if (isBusy(region)) {
+      waiting.add(region); // the reader began to select while the answer was on its way
+      event.preventDefault();
+      return;
+    }
+    marks.set(region, new Map([...region.querySelectorAll("[data-mark]")].map((row) => [row.id, row.dataset.mark])));
+  });
+
+  document.addEventListener("htmx:after:swap", (event) => {
+    const ctx = event.detail.ctx;
+    if (!ctx.response || ctx.response.status >= 400) return;
+    document.getElementById("banner")?.replaceChildren();
+    document.querySelectorAll("[data-copy]").forEach((button) => { button.hidden = false; });
+    if (ctx.target?.matches?.("[data-live]")) updated();
+    if (!isOwnRefresh(ctx) || !marks.has(ctx.sourceElement)) return;
+    const before = marks.get(ctx.sourceElement);
+    for (const row of ctx.sourceElement.querySelectorAll("[data-mark]")) {
+      if (before.get(row.id) === row.dataset.mark) continue;
+      row.classList.add("changed");
+      setTimeout(() => row.classList.remove("changed"), TINT_MS);
+    }
+  });
+
+  // A GET form leaves out what was not filled in, so that addresses stay short.
+  document.addEventListener("htmx:config:request", (event) => {
+    const { sourceElement, request } = event.detail.ctx;
+    if (!sourceElement.matches("form") || request.method !== "GET") return;
+    for (const [name, value] of [...request.body]) if (!value) request.body.delete(name);
+  });
+
+  // The indicator: what the stream says, in a word and a shape.
+  const WORDS = { connecting: "Connecting", live: "Live", reconnecting: "Reconnecting", timer: "Every 30 s", offline: "Offline" };
+  const isStream = (event) => event.target.id === "changes";
+  let freshAt = Date.now();
+  let lostTimer;
+
+  function say(status) {
+    clearTimeout(lostTimer);
+    const live = document.getElementById("live");
+    if (!live) return;
+    live.hidden = false;
+    live.dataset.status = status;
+    const word = document.getElementById("live-word");
+    if (word.textContent !== WORDS[status]) word.textContent = WORDS[status];
+    age();
+  }
+  function age() {
+    const text = document.getElementById("live-updated");
+    if (!text) return;
+    const minutes = Math.floor((Date.now() - freshAt) / 60000);
+    const words = minutes < 1 ? " · updated just now" : ` · updated ${minutes} min ago`;
+    if (text.textContent !== words) text.textContent = words;
+  }
+  function updated() {
+    freshAt = Date.now();
+    if (document.getElementById("live")?.dataset.status === "offline") say("reconnecting");
+    age();
+  }
+  // A stream ends by itself now and then and is back at once: that is not worth a word.
+  const lost = () => {
+    clearTimeout(lostTimer);
+    lostTimer = setTimeout(() => say(navigator.onLine ? "reconnecting" : "offline"), 2000);
+  };
+  document.addEventListener("htmx:sse:after:connection", () => say("live"));
+  document.addEventListener("htmx:sse:error", lost);
+  document.addEventListener("htmx:sse:close", lost);
+  document.addEventListener("htmx:response:error", (event) => { if (isStream(event)) say("timer"); });
+  document.addEventListener("htmx:error", (event) => {
+    if (isStream(event)) return lost();
+    if (!event.detail.ctx?.request || event.detail.ctx.response) return;
+    say("offline");
+    const notice = document.getElementById("unreachable");
+    if (notice) document.getElementById("banner").replaceChildren(notice.content.cloneNode(true));
+  });
+  addEventListener("offline", () => say("offline"));
+  addEventListener("online", () => say("reconnecting"));
+  setInterval(age, 15000);
+  document.addEventListener("DOMContentLoaded", () => { if (document.getElementById("live")?.hidden) say("connecting"); });
+
+  // Copying: the clipboard needs https or localhost; elsewhere the text is selected instead.
+  const showCopy = () => document.querySelectorAll("[data-copy]").forEach((button) => { button.hidden = false; });
+  document.addEventListener("DOMContentLoaded", showCopy);
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest?.("[data-copy]");
+    if (!button) return;
+    const source = document.getElementById(button.dataset.copy);
+    try {
+      await navigator.clipboard.writeText(source.textContent.trim());
+      button.classList.add("copied");
+      setTimeout(() => button.classList.remove("copied"), 1200);
+    } catch {
+      getSelection().selectAllChildren(source);
+    }
+  });
+})();
