@@ -103,6 +103,8 @@ def test_the_flask_command_makes_the_same(url: str, db: Connection, tmp_path: Pa
     for _ in range(2):
         ran = app.test_cli_runner().invoke(args=["db", "upgrade"])
         assert ran.exit_code == 0, ran.output
+    with app.app_context():
+        app.extensions["sqlalchemy"].engine.dispose()
 
     assert schema.is_current(db)
 
