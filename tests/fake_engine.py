@@ -124,7 +124,9 @@ vllm:request_success_total{{{label},finished_reason="length"}} 0.0
 
 def text_of(body: dict[str, Any]) -> str:
     """All text of a request, whichever endpoint it is for."""
-    asked = body.get("messages") or body.get("prompt") or body.get("input") or ""
+    if "messages" in body:
+        return " ".join(str(message.get("content", "")) for message in body["messages"])
+    asked = body.get("prompt") or body.get("input") or ""
     return asked if isinstance(asked, str) else json.dumps(asked)
 
 
@@ -218,7 +220,7 @@ def main() -> None:
         port=where.port,
         print=None,
         access_log=None,
-        handle_signals=not os.environ.get("FAKE_FAMILY"),
+        handle_signals=False,
         shutdown_timeout=0,
         keepalive_timeout=float(os.environ.get("FAKE_KEEP_ALIVE", "600")),
     )

@@ -28,16 +28,15 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
-# The flags and the environment that make it ready soonest on two CPU cores.
+# What makes it ready soonest on two CPU cores: 64 MiB of KV cache hold 32,000 of its tokens.
 FLAGS = (
     "--enforce-eager",
     "--dtype=float32",
     "--max-model-len=1024",
     "--max-num-seqs=64",
     "--block-size=32",
-    "--enable-prompt-tokens-details",
+    "--kv-cache-memory-bytes=64M",
 )
-ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "1"}
 
 
 def build(folder: Path) -> Path:

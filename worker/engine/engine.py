@@ -181,11 +181,13 @@ class Engine:
             self._run = run = await self._spawn(spec)
         await self._until_ready(run)
         self._version = await run.connection.version()
+        if run.is_over:
+            raise EngineError(f"The engine of {spec.name} ended as soon as it was ready.")
         run.is_ready.set()
+        run.on_death = lambda reason: self._mourn(run, reason)
         run.tasks.append(
             asyncio.create_task(run.watch_progress(self._settings.engine_stall_seconds))
         )
-        run.tasks.append(asyncio.create_task(self._mourn(run)))
 
     async def _spawn(self, spec: ModelSpec) -> Run:
         if not spec.command and spec.folder is not None and not spec.folder.exists():
@@ -229,19 +231,14 @@ class Engine:
                 )
             await asyncio.wait({run.death}, timeout=poll)
 
-    async def _mourn(self, run: Run) -> None:
-        """When the run dies: count it, and end whatever of it is left at once."""
-        reason = await asyncio.shield(run.death)
-        if reason is None:
-            return
+    def _mourn(self, run: Run, reason: str) -> None:
+        """A run died: count it, and end whatever is left of it at once."""
         self.deaths += 1
         self._misfortunes += 1
         if self._run is run:
             self._status = "failed"
         logger.error("The engine of %s died: %s", run.spec.name, reason)
-        if run.process is not None:
-            await run.process.end(at_once=True)
-        await run.connection.close()
+        run.tasks.append(asyncio.create_task(run.bury()))
 
     async def _end(self, status: EngineStatus) -> None:
         """End the run, if there is one, and all that belongs to it."""

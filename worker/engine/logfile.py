@@ -57,14 +57,14 @@ def reason(path: Path) -> str:
         argument = _ARGUMENT.match(line)
         if argument:
             return argument[1]
-        fault = _FAULT.match(line)
-        if fault and not any(words in fault[2] for words in _CONSEQUENCES):
-            return fault[2].strip()
-        if "validation error" in line and position + 2 < len(lines):
-            # pydantic: "1 validation error for X", then the field or the fault, then its details.
+        if "validation error" in line:
+            # pydantic: "1 validation error for X", perhaps a field, then the fault.
             details = next((later for later in lines[position + 1 :] if "Value error" in later), "")
             if details:
                 return details.strip().removeprefix("Value error, ").partition(" [type=")[0]
+        fault = _FAULT.match(line)
+        if fault and not any(words in fault[2] for words in _CONSEQUENCES):
+            return fault[2].strip()
     spoken = [line for line in lines if line.strip()]
     return spoken[-1].strip() if spoken else "it wrote nothing"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import aiohttp
 
@@ -34,6 +35,8 @@ class Run:
         self.is_ready = asyncio.Event()
         # Its result is why the engine died; None when it was stopped on purpose.
         self.death: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        # Called at once with the reason when it dies.
+        self.on_death: Callable[[str], None] | None = None
         self.tasks: list[asyncio.Task[None]] = []
         self._probe = asyncio.Lock()
 
@@ -46,6 +49,8 @@ class Run:
         """Declare the end, once; the first reason stays."""
         if not self.death.done():
             self.death.set_result(reason)
+            if reason is not None and self.on_death is not None:
+                self.on_death(reason)
 
     async def ask(
         self, endpoint: str, body: bytes, request_id: str, timeout_seconds: float
@@ -94,6 +99,12 @@ class Run:
                 self.die(f"The engine is not healthy ({sign}).")
         if self.is_over:
             raise EngineGone(self.death.result() or "The engine was stopped.")
+
+    async def bury(self) -> None:
+        """End whatever is left of it at once; who still waits for an answer learns of the death."""
+        if self.process is not None:
+            await self.process.end(at_once=True)
+        await self.connection.close()
 
     async def watch_exit(self) -> None:
         """Declare the death when the process ends by itself."""
