@@ -54,6 +54,7 @@ async def run(settings: Settings, registry: RegistryFile) -> int:
     )
     turns = Turns(settings, registry, sessions, Engine(settings))
     house = House(settings, sessions, registry, turns, Helpers(), worker_id=uuid4())
+    house.helpers.warm()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 from uuid import UUID
 
-from sqlalchemy.orm import Session, sessionmaker
-
-from app.core.db import SessionFactory, make_engine
+from app.core.db import SessionFactory
 from app.core.engines import RegistryFile
 from app.core.settings import Settings
+from worker import steps
 from worker.turns import Turns
 
 P = ParamSpec("P")
@@ -42,6 +41,11 @@ class Helpers:
             initializer=_end_with_parent,
             initargs=(os.getpid(),),
         )
+
+    def warm(self) -> None:
+        """Start them now: the first batch should not wait for their imports."""
+        for _ in range(self._count):
+            self._pool.submit(steps.warm)
 
     async def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a module's function there. Raises what it raised, or BrokenProcessPool."""
@@ -67,11 +71,6 @@ def _end_with_parent(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     logging.getLogger().handlers.clear()
-
-
-def open_session(settings: Settings) -> Session:
-    """A session of its own, for one call in a helper process."""
-    return sessionmaker(make_engine(settings, "helper", pool_size=1))()
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ class BatchRun:
         reader: BodyReader,
         look: BatchStatus,
         begin: Callable[[], None],
-        suspect: Callable[[list[int]], None],
+        suspect: Callable[[list[int], int], None],
     ) -> None:
         self.batch = batch
         self.priority = batch.priority
@@ -76,6 +77,9 @@ class BatchRun:
             self._put_back(ask, at_front=False)
         self._in_flight: dict[asyncio.Task[None], Ask] = {}
         self._casualties: list[int] = []
+        self._dead_generations: set[int] = set()
+        self._deaths_noted = 0
+        self._tag = secrets.token_hex(3)
         self._changed = asyncio.Event()
         self._stopped = asyncio.Event()
         self._drain_seconds = 0.0
@@ -141,8 +145,7 @@ class BatchRun:
         while self.has_unsent or self._in_flight:
             self._changed.clear()
             if self._casualties:
-                lines, self._casualties = self._casualties, []
-                await asyncio.to_thread(self._suspect, lines)
+                await self._note_casualties()
             await self._turns.ready()
             await self._writer.room()
             if self._waiting:
@@ -198,15 +201,17 @@ class BatchRun:
         pause = 0.5
         while True:
             ask.tries += 1
+            generation = self._turns.generation
             try:
                 answer = await self._turns.engine.ask(
                     self.batch.endpoint,
                     body,
-                    f"{self._id(ask)}-{ask.tries}",
+                    f"{self._id(ask)}-{self._tag}{ask.deaths}",
                     self._turns.settings.request_timeout_seconds,
                 )
             except EngineGone:
-                self._turns.report_death()
+                self._turns.report_death(generation)
+                self._dead_generations.add(generation)
                 self._lose(ask)
                 return
             except EngineBusy:
@@ -283,9 +288,17 @@ class BatchRun:
         """Drop what is still in flight; the engine stops working on it."""
         for task in list(self._in_flight):
             await _end(task)
-        if self._casualties:
-            with contextlib.suppress(Exception):  # only makes the next run a little less careful
-                await asyncio.to_thread(self._suspect, self._casualties)
+        with contextlib.suppress(Exception):  # only makes the next run a little less careful
+            await self._note_casualties()
+
+    async def _note_casualties(self) -> None:
+        """Remember who was in the engine when it died, beyond this process's life."""
+        if not self._casualties:
+            return
+        lines, self._casualties = self._casualties, []
+        deaths = len(self._dead_generations) - self._deaths_noted
+        self._deaths_noted += deaths
+        await asyncio.to_thread(self._suspect, lines, deaths)
 
 
 async def _end(task: asyncio.Task[object] | asyncio.Task[None] | asyncio.Task[bool]) -> None:

@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 _LONGEST_PAUSE_SECONDS = 30.0
 # How long requests may go on when their batch has to give way to another model.
 _YIELD_SECONDS = 60.0
+# How long the reason of a failed start is kept for a batch that is on its way to hear it.
+_TELL_SECONDS = 10.0
 
 
 class EngineUnavailable(Exception):
@@ -60,9 +62,11 @@ class Turns:
         self.active: str | None = None
         self.active_since: datetime | None = None
         self.load_seconds: float | None = None
+        self.generation = 0
         self.error: str | None = None
         self._failures = 0
         self._is_broken = False
+        self._gave_up_at = 0.0
         self._wants_batch = False
         self._ready = asyncio.Event()
         self._settled = asyncio.Event()
@@ -94,9 +98,9 @@ class Turns:
         """Whether the engine can be asked now."""
         return self._ready.is_set()
 
-    def report_death(self) -> None:
-        """A request found the engine gone."""
-        if self.engine.status != "ready" and self._ready.is_set():
+    def report_death(self, generation: int) -> None:
+        """A request that was sent to the engine of this generation found it gone."""
+        if generation == self.generation and self._ready.is_set():
             self._ready.clear()
             self._settled.clear()
             self._woken.set()
@@ -156,7 +160,7 @@ class Turns:
         is_needed = bool(self.runs) or any(entry.model == self.active for entry in waiting)
         self._wants_batch = (
             due == self.active
-            and (self.engine.status == "ready" or self.error is not None)
+            and (self.is_ready or self.error is not None)
             and self._has_room(waiting)
         )
         if due is not None and due != self.active:
@@ -166,12 +170,13 @@ class Turns:
             if not self.runs:
                 await self._load(due)
         elif self.error is not None:
-            # A batch is being fetched to be told why. If none is left, there is nobody to tell.
-            if not is_needed:
+            # A batch is being fetched to be told why. If none comes, there is nobody to tell.
+            if not is_needed and time.monotonic() - self._gave_up_at > _TELL_SECONDS:
                 self.error = None
+                self._settled.clear()
         elif (
             self.active is not None
-            and self.engine.status != "ready"
+            and (self.engine.status != "ready" or not self.is_ready)
             and (is_needed or not self._is_broken)
         ):
             await self._load(self.active)
@@ -227,6 +232,7 @@ class Turns:
         self._is_broken = False
         self.load_seconds = time.monotonic() - begun
         self._resize(spec)
+        self.generation += 1
         self._ready.set()
         self._settled.set()
         log.info("engine.ready", model=model, seconds=round(self.load_seconds, 1))
@@ -255,6 +261,7 @@ class Turns:
         self.error = reason
         self._failures = 0
         self._is_broken = True
+        self._gave_up_at = time.monotonic()
         self._settled.set()
 
     async def _stopped(self) -> None:

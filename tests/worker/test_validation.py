@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -228,5 +229,5 @@ def test_prompts_that_share_a_prefix_stand_together(
         statement("requests", "unanswered"), {"batch_number": batch.number}
     ).all()
     groups = [(row.line - 1) % 3 for row in rows]
-    changes = sum(a != b for a, b in zip(groups, groups[1:], strict=False))
+    changes = sum(a != b for a, b in pairwise(groups))
     assert changes == 2

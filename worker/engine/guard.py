@@ -18,9 +18,6 @@ import sys
 import time
 
 GRACE_SECONDS = 2.0
-# A shared-memory cleaner ends by itself once its family is dead, and would otherwise leave litter.
-CLEANER = b"multiprocessing.resource_tracker"
-CLEANER_SECONDS = 1.0
 GIVE_UP_SECONDS = 30.0
 STOPPED_EXIT_CODE = 143
 
@@ -111,10 +108,8 @@ def _end_everything() -> None:
         family = _family()
         if not family:
             return
-        spare = time.monotonic() - started < CLEANER_SECONDS
         for pid in family:
-            if not (spare and _is_cleaner(pid)):
-                _kill(pid)
+            _kill(pid)
         _reap(0)
         signal.sigtimedwait({signal.SIGCHLD}, 0.02)
 
@@ -143,14 +138,6 @@ def _family() -> list[int]:
         found |= children
         grown = bool(children)
     return sorted((found | members) - {me})
-
-
-def _is_cleaner(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return CLEANER in file.read()
-    except OSError:
-        return False
 
 
 def _kill(pid: int) -> None:

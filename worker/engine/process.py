@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 _PROGRAM = str(Path(sys.executable).resolve())
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 GUARD = Path(__file__).with_name("guard.py")
 # The guard's own grace, and some time to collect what it killed.
 STOP_SECONDS = 6.0
@@ -117,7 +118,7 @@ class EngineProcess:
 
     def forget(self) -> None:
         """Remove the run's folder and its footprint."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        _clean(self._folder)
         self._footprint.unlink(missing_ok=True)
 
 
@@ -155,9 +156,17 @@ def end_leftovers(run_path: Path) -> list[int]:
         if is_this_boot and leader_started in (None, footprint.guard_started):
             end_session(footprint.guard_pid, footprint.program)
             ended.append(footprint.guard_pid)
-        shutil.rmtree(footprint.folder, ignore_errors=True)
+        _clean(Path(footprint.folder))
         path.unlink(missing_ok=True)
     return ended
+
+
+def _clean(folder: Path) -> None:
+    """Remove a run's folder, and the shared memory that serve.py had named after it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for pattern in (f"{folder.name}-*", f"sem.{folder.name}-*"):
+        for path in _SHARED_MEMORY.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def end_session(leader: int, program: str | None = None, give_up_seconds: float = 5.0) -> None:

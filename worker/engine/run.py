@@ -49,6 +49,7 @@ class Run:
         """Declare the end, once; the first reason stays."""
         if not self.death.done():
             self.death.set_result(reason)
+            self.is_ready.clear()  # what the engine says of its end is no news
             if reason is not None and self.on_death is not None:
                 self.on_death(reason)
 

@@ -13,15 +13,28 @@ import os
 import runpy
 import signal
 import threading
+from multiprocessing import process, shared_memory
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
     """Run the server with this process's arguments."""
+    name_shared_memory(Path(os.environ.get("TMPDIR", "/tmp/engine")).name)  # noqa: S108
     die_with_the_parent()
     fork_on_a_cpu()
     runpy.run_module("vllm.entrypoints.openai.api_server", run_name="__main__")
+
+
+def name_shared_memory(prefix: str) -> None:
+    """Give this family's shared memory and semaphores a name of its own.
+
+    vLLM kills its own cleaner when it ends, and what is left would fill /dev/shm; by this name
+    whoever ends the family finds and removes it (process.py).
+    """
+    vars(shared_memory).update(_SHM_NAME_PREFIX=f"/{prefix}-", _SHM_SAFE_NAME_LENGTH=64)
+    vars(process.current_process())["_config"]["semprefix"] = f"/{prefix}-"
 
 
 def die_with_the_parent() -> None:

@@ -13,18 +13,17 @@ from procrastinate.jobs import Job
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from app.core import attempts, batches, jobs, outputs, queue, results, storage
+from app.core import attempts, batches, jobs, queue, results, storage
 from app.core.models import FINAL, Batch
 from app.core.results import LeaseLost, NewResult
-from app.core.settings import Settings
 from app.core.sql import statement
+from worker import steps
 from worker.bodies import BodyReader
-from worker.house import House, open_session
+from worker.house import House
 from worker.recording import JobLog
 from worker.run import Ask, BatchRun
 from worker.tasks.app import app
 from worker.turns import EngineUnavailable
-from worker.validation import Findings, Limits, validate
 from worker.writer import Writer
 
 T = TypeVar("T")
@@ -131,7 +130,7 @@ class BatchStep:
         }
         try:
             findings = await self.house.helpers.call(
-                _validate_file, self.house.settings, batch.id, self.token, models
+                steps.validate_file, self.house.settings, batch.id, self.token, models
             )
         except FileNotFoundError:
             await self._fail(batch, "file_not_found", "The input file is gone.")
@@ -163,7 +162,7 @@ class BatchStep:
                 reader=reader,
                 look=lambda: self._look(batch),
                 begin=lambda: self._begin(batch),
-                suspect=lambda lines: self._suspect(batch, lines),
+                suspect=lambda lines, deaths: self._suspect(batch, lines, deaths),
             )
             try:
                 reason = await run.run()
@@ -190,7 +189,7 @@ class BatchStep:
         self, batch: Batch, status: str, errors: list[dict[str, object]] | None = None
     ) -> None:
         await self.house.helpers.call(
-            _finalize, self.house.settings, batch.id, self.token, status, errors
+            steps.finalize, self.house.settings, batch.id, self.token, status, errors
         )
         self.log.info(status)
 
@@ -264,7 +263,7 @@ class BatchStep:
             jobs.announce(session, "batch", batch.id)
             session.commit()
 
-    def _suspect(self, batch: Batch, lines: list[int]) -> None:
+    def _suspect(self, batch: Batch, lines: list[int], deaths: int) -> None:
         with self.house.sessions() as session:
             session.execute(
                 statement("requests", "suspect"), {"batch_number": batch.number, "lines": lines}
@@ -272,7 +271,7 @@ class BatchStep:
             session.execute(
                 update(Batch)
                 .where(Batch.id == batch.id)
-                .values(engine_deaths=Batch.engine_deaths + 1)
+                .values(engine_deaths=Batch.engine_deaths + deaths)
             )
             session.commit()
 
@@ -280,28 +279,3 @@ class BatchStep:
 def _unanswered(session: Session, batch: Batch) -> list[Ask]:
     rows = session.execute(statement("requests", "unanswered"), {"batch_number": batch.number})
     return [Ask(row.line, row.position, row.length, row.deaths) for row in rows]
-
-
-# These run in a helper process.
-
-
-def _validate_file(
-    settings: Settings, batch_id: str, token: UUID, models: dict[str, tuple[str, ...]]
-) -> Findings:
-    limits = Limits(settings.max_batch_requests, settings.max_batch_tokens, settings.max_line_bytes)
-    with open_session(settings) as session:
-        batch = batches.get(session, batch_id, None)
-        path = storage.path(settings, batch.input_file_id)
-        return validate(session, batch, token, path, models, limits)
-
-
-def _finalize(
-    settings: Settings,
-    batch_id: str,
-    token: UUID,
-    status: str,
-    errors: list[dict[str, object]] | None,
-) -> None:
-    with open_session(settings) as session:
-        batch = batches.get(session, batch_id, None)
-        outputs.finalize(session, settings, batch, token, status, errors)
