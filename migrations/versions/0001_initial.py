@@ -24,13 +24,13 @@ SELECT
     history.completed_requests,
     history.failed_requests,
     history.duration,
-    history.completed_requests / nullif(history.duration, 0) AS throughput,
+    round(history.requests_per_second::numeric, 3)::float8 AS throughput,
     history.priority,
     history.webhook_url,
     history.has_errors,
-    history.completed_requests / nullif(history.duration, 0) AS request_throughput,
+    round(history.requests_per_second::numeric, 3)::float8 AS request_throughput,
     history.total_tokens,
-    history.total_tokens / nullif(history.duration, 0) AS token_throughput
+    round(history.tokens_per_second::numeric, 3)::float8 AS token_throughput
 FROM (
     SELECT
         id AS batch_id,
@@ -50,15 +50,21 @@ FROM (
         total AS total_requests,
         completed AS completed_requests,
         failed AS failed_requests,
-        date_part(
-            'epoch',
-            coalesce(completed_at, failed_at, expired_at, cancelled_at) - in_progress_at
-        ) AS duration,
+        run.seconds AS duration,
         priority,
         webhook IS NOT NULL AS webhook_url,
-        errors IS NOT NULL OR failed > 0 AS has_errors,
-        input_tokens + output_tokens AS total_tokens
+        coalesce(errors <> '[]', false) OR failed > 0 AS has_errors,
+        (completed + failed) / nullif(run.seconds, 0) AS requests_per_second,
+        input_tokens + output_tokens AS total_tokens,
+        (input_tokens + output_tokens) / nullif(run.seconds, 0) AS tokens_per_second
     FROM batch
+    LEFT JOIN LATERAL (
+        SELECT round(greatest(extract(epoch FROM ended_at - in_progress_at), 0), 3)::float8 AS seconds
+        FROM (
+            SELECT coalesce(completed_at, failed_at, expired_at, cancelled_at) AS ended_at
+        ) AS final
+        WHERE in_progress_at IS NOT NULL AND ended_at IS NOT NULL
+    ) AS run ON true
 ) AS history
 """
 
