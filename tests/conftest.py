@@ -17,7 +17,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -88,8 +88,16 @@ def template_database(postgres: str) -> str:
 @pytest.fixture
 def database_url(postgres: str, template_database: str) -> Iterator[str]:
     """A migrated database of the test's own."""
+    with new_database(postgres, template_database) as url:
+        yield url
+
+
+@contextmanager
+def new_database(postgres: str, template_database: str) -> Iterator[str]:
+    """The URL of a migrated database that lasts as long as the block."""
     name = f"test_{secrets.token_hex(6)}"
-    _execute(postgres, f"CREATE DATABASE {name} TEMPLATE {template_database}")
+    # Copied as files: a third of the time, as nothing goes through the log.
+    _execute(postgres, f"CREATE DATABASE {name} TEMPLATE {template_database} STRATEGY file_copy")
     yield _database_url(postgres, name)
     _execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -193,31 +201,33 @@ def process_environment(settings: Settings, port: int | None = None) -> dict[str
 @pytest.fixture
 def start_server(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., LiveServer]]:
     """Starts web servers on the test's database: `start_server(STOKER_WEB_WORKERS="2")`."""
-    started: list[LiveServer] = []
+    with ExitStack() as started:
+        yield lambda **environment: started.enter_context(serve(settings, tmp_path, **environment))
 
-    def start(**environment: str) -> LiveServer:
-        port = free_port()
-        variables = {**process_environment(settings, port), **environment}
-        with open(tmp_path / f"web-{port}.log", "wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.py", "wsgi:app"],
-                cwd=ROOT,
-                env=variables,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        server = LiveServer(f"http://127.0.0.1:{port}", process, variables)
-        started.append(server)
+
+@contextmanager
+def serve(settings: Settings, log_folder: Path, **environment: str) -> Iterator[LiveServer]:
+    """A web server that lasts as long as the block."""
+    port = free_port()
+    variables = {**process_environment(settings, port), **environment}
+    with open(log_folder / f"web-{port}.log", "wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.py", "wsgi:app"],
+            cwd=ROOT,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    server = LiveServer(f"http://127.0.0.1:{port}", process, variables)
+    try:
         wait_until(
             lambda: process.poll() is not None or _answers(server.url + "/health"),
             "the web server answers",
         )
         assert process.poll() is None, Path(log.name).read_text()
-        return server
-
-    yield start
-    for server in started:
+        yield server
+    finally:
         server.stop()
 
 

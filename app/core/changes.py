@@ -15,6 +15,7 @@ from contextlib import contextmanager
 
 import psycopg
 
+from app.core.db import connect_args
 from app.core.errors import LimitReached, Unavailable
 
 CHANNEL = "stoker_changes"
@@ -125,12 +126,16 @@ class ChangeFeed:
                 self._listen()
                 backoff = 0.5
             except psycopg.Error as fault:
+                if self._is_ended:
+                    return
                 _log.warning("change feed: %s; trying again in %.1f s", fault, backoff)
                 time.sleep(backoff)
                 backoff = min(backoff * 2, _MAX_BACKOFF_SECONDS)
 
     def _listen(self) -> None:
-        with psycopg.connect(self._database_url, autocommit=True) as connection:
+        with psycopg.connect(
+            self._database_url, autocommit=True, **connect_args("changes")
+        ) as connection:
             connection.execute(f"LISTEN {CHANNEL}")
             self.tell()  # whatever happened while nobody listened
             while not self._is_ended:

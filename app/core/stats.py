@@ -125,24 +125,35 @@ def _floor(moment: datetime) -> datetime:
 
 
 class StatsCache:
-    """Keeps answers for CACHE_SECONDS, so that a wall of dashboards costs one query."""
+    """Keeps answers for CACHE_SECONDS, so that a wall of dashboards costs one query.
 
-    def __init__(self, seconds: float = CACHE_SECONDS, size: int = 256) -> None:
+    With `patience`, an answer is kept for at most that many times as long as it took: what is
+    cheap is always fresh, and what is dear is asked for seldom.
+    """
+
+    def __init__(
+        self, seconds: float = CACHE_SECONDS, size: int = 256, patience: float | None = None
+    ) -> None:
         self._seconds = seconds
         self._size = size
+        self._patience = patience
         self._lock = threading.Lock()
         self._kept: dict[object, tuple[float, JobStats]] = {}
 
     def get(self, key: object, compute: Callable[[], JobStats]) -> JobStats:
         """The kept answer, or a new one."""
-        now = time.monotonic()
+        began = time.monotonic()
         with self._lock:
             kept = self._kept.get(key)
-            if kept is not None and now - kept[0] < self._seconds:
+            if kept is not None and began < kept[0]:
                 return kept[1]
         answer = compute()
+        now = time.monotonic()
+        seconds = self._seconds
+        if self._patience is not None:
+            seconds = min(seconds, (now - began) * self._patience)
         with self._lock:
             if len(self._kept) >= self._size:
                 self._kept.clear()
-            self._kept[key] = (now, answer)
+            self._kept[key] = (now + seconds, answer)
         return answer

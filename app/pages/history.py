@@ -16,8 +16,8 @@ from app.pages.home import first_batch_command
 blueprint = Blueprint("history", __name__, url_prefix="/history")
 
 _PAGE_SIZE = 50
-# Every viewer asks again at each change; the sums over all batches are made once in this time.
-_figures = stats.StatsCache(seconds=2.0)
+# Every viewer asks again at each change: sums that take 0.5 s are made once in 10 s, no oftener.
+_figures = stats.StatsCache(patience=20.0)
 
 
 @blueprint.get("")

@@ -1,0 +1,152 @@
+"""A real Chromium on a real web server, signed in; every console message is held against the page."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app.core import sessions, users
+from app.core.settings import Settings, load_settings
+from tests.conftest import LiveServer, new_database, serve
+
+AXE = Path(__file__).parents[1] / "node/node_modules/axe-core/axe.min.js"
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The Chromium on PATH, or the one that Playwright has downloaded."""
+    found = next((path for name in _BROWSERS if (path := shutil.which(name))), None)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def database_url(postgres: str, template_database: str) -> Iterator[str]:
+    """One database for all pages; `session` empties it."""
+    with new_database(postgres, template_database) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Settings:
+    """Settings of the one web server that all pages come from."""
+    return load_settings(var=tmp_path_factory.mktemp("var"), database_url=database_url)
+
+
+@pytest.fixture(scope="session")
+def live_server(
+    settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LiveServer]:
+    """The web server, started once: a page does not see which test asked before it."""
+    with serve(settings, tmp_path_factory.mktemp("log")) as server:
+        yield server
+
+
+@pytest.fixture
+def session(session: Session) -> Iterator[Session]:
+    """As everywhere, and no batch is left for the next test."""
+    yield session
+    session.rollback()
+    session.execute(text("TRUNCATE batch, file, request, result, worker"))
+    session.commit()
+
+
+@pytest.fixture
+def cookie(session: Session, live_server: LiveServer) -> dict[str, str]:
+    """The administrator's browser session."""
+    user = users.ensure_admin(session)
+    link = sessions.create_sign_in_link(session, user, 10)
+    token = sessions.consume_sign_in_link(session, link, session_days=1)
+    session.commit()
+    port = urlsplit(live_server.url).port
+    return {"name": f"stoker_session_{port}", "value": token, "url": live_server.url}
+
+
+class Complaints(list[str]):
+    """What the page's console said that it should not have; a test may expect some of it."""
+
+    def note(self, message: ConsoleMessage) -> None:
+        """Keep warnings and errors, policy reports among them."""
+        if message.type in ("error", "warning"):
+            self.append(message.text)
+
+
+@pytest.fixture
+def complaints() -> Complaints:
+    """Empty it in a test that provokes some."""
+    return Complaints()
+
+
+@pytest.fixture
+def open_page(
+    browser: Browser, live_server: LiveServer, complaints: Complaints, request: Any
+) -> Iterator[Callable[..., Page]]:
+    """Opens a path in a window of its own: `open_page("/history", width=390)`."""
+    contexts = []
+
+    def open_(path: str, *, is_signed_in: bool = True, width: int = 1440, **options: Any) -> Page:
+        context = browser.new_context(
+            base_url=live_server.url, viewport={"width": width, "height": 900}, **options
+        )
+        context.set_default_timeout(15_000)
+        contexts.append(context)
+        if is_signed_in:
+            context.add_cookies([request.getfixturevalue("cookie")])
+        page = context.new_page()
+        page.on("console", complaints.note)
+        page.on("pageerror", lambda fault: complaints.append(str(fault)))
+        page.goto(path)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert not complaints
+
+
+def wait_until_live(page: Page) -> None:
+    """Until the page hears of changes, and has asked once for what it may have missed."""
+    page.wait_for_selector("#live[data-status=live]")
+    wait_until_so(
+        page, "performance.getEntriesByType('resource').some(each => each.name === location.href)"
+    )
+
+
+def wait_until_so(page: Page, expression: str) -> None:
+    """As Playwright's wait_for_function, which the page's policy forbids."""
+    deadline = time.monotonic() + 15
+    while not page.evaluate(expression):
+        assert time.monotonic() < deadline, f"waited in vain: {expression}"
+        page.wait_for_timeout(20)
+
+
+def violations(page: Page) -> list[Any]:
+    """What axe-core finds; it comes by the debugger, which the page's policy does not stop."""
+    debugger = page.context.new_cdp_session(page)
+    debugger.send("Runtime.evaluate", {"expression": AXE.read_text()})
+    answer = debugger.send(
+        "Runtime.evaluate",
+        {
+            "expression": "axe.run().then(found => JSON.stringify(found.violations.map("
+            "each => [each.id, each.nodes.map(node => node.html)])))",
+            "awaitPromise": True,
+            "returnByValue": True,
+        },
+    )
+    found: list[Any] = json.loads(answer["result"]["value"])
+    return found

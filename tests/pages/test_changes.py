@@ -1,0 +1,163 @@
+"""The stream that tells pages that something changed."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from app.core.changes import CHANNEL, ChangeFeed, Full
+from app.core.settings import Settings
+from tests.conftest import LiveServer, new_database, wait_until
+
+
+@pytest.fixture
+def quiet_url(postgres: str, template_database: str) -> Iterator[str]:
+    """A database in which nobody else listens."""
+    with new_database(postgres, template_database) as url:
+        yield url
+
+
+@pytest.fixture
+def feed(quiet_url: str) -> Iterator[ChangeFeed]:
+    """A feed with room for two."""
+    feed = ChangeFeed(quiet_url, limit=2)
+    yield feed
+    feed.end()
+
+
+def announce(database_url: str) -> None:
+    """Something changed."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"NOTIFY {CHANNEL}, '{{}}'")
+
+
+def listeners(database_url: str) -> list[int]:
+    """The Postgres processes that listen in this database."""
+    with psycopg.connect(database_url) as connection:
+        return [
+            pid
+            for (pid,) in connection.execute(
+                "SELECT pid FROM pg_stat_activity"
+                " WHERE datname = current_database() AND application_name = 'stoker changes'"
+            )
+        ]
+
+
+@contextmanager
+def open_stream(server: LiveServer, cookie: dict[str, str]) -> Iterator[http.client.HTTPResponse]:
+    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=20)
+    connection.request("GET", "/changes", headers={"Cookie": f"{cookie['name']}={cookie['value']}"})
+    try:
+        yield connection.getresponse()
+    finally:
+        connection.close()
+
+
+def test_a_viewer_is_told_once_when_it_comes_and_then_of_changes(
+    feed: ChangeFeed, quiet_url: str
+) -> None:
+    with feed.viewer() as viewer:
+        assert viewer.wait(5)
+        wait_until(lambda: listeners(quiet_url), "the feed listens")
+        while viewer.wait(1.5):  # connecting counts as a change
+            pass
+        announce(quiet_url)
+        assert viewer.wait(5)
+        assert not viewer.wait(0.1)
+
+
+def test_many_changes_are_one_for_a_viewer_that_rests(feed: ChangeFeed, quiet_url: str) -> None:
+    with feed.viewer() as viewer:
+        wait_until(lambda: listeners(quiet_url), "the feed listens")
+        viewer.wait(5)
+        viewer.wait(1.5)
+        for _ in range(20):
+            announce(quiet_url)
+        told = 0
+        while viewer.wait(2.5):
+            told += 1
+        assert 1 <= told <= 2
+
+
+def test_all_viewers_share_one_connection(feed: ChangeFeed, quiet_url: str) -> None:
+    with feed.viewer() as first, feed.viewer() as second:
+        wait_until(lambda: listeners(quiet_url), "the feed listens")
+        announce(quiet_url)
+        assert first.wait(5)
+        assert second.wait(5)
+        assert len(listeners(quiet_url)) == 1
+
+
+def test_a_lost_connection_comes_back_and_counts_as_a_change(
+    feed: ChangeFeed, quiet_url: str
+) -> None:
+    with feed.viewer() as viewer:
+        wait_until(lambda: listeners(quiet_url), "the feed listens")
+        while viewer.wait(1.5):
+            pass
+        (lost,) = listeners(quiet_url)
+        with psycopg.connect(quiet_url) as connection:
+            connection.execute("SELECT pg_terminate_backend(%s)", [lost])
+        assert viewer.wait(10)
+        wait_until(lambda: listeners(quiet_url), "the feed listens again")
+
+
+def test_places_are_limited_and_given_back(feed: ChangeFeed) -> None:
+    with feed.viewer(), feed.viewer():
+        with pytest.raises(Full) as refusal:
+            feed.join()
+        assert refusal.value.http_status == 503
+        assert refusal.value.retry_after_seconds
+    with feed.viewer():
+        pass
+
+
+def test_beyond_the_limit_a_page_is_told_when_to_come_back(
+    live_server: LiveServer, cookie: dict[str, str], settings: Settings
+) -> None:
+    streams = [open_stream(live_server, cookie) for _ in range(settings.stream_limit + 1)]
+    answers = [stream.__enter__() for stream in streams]
+    try:
+        assert [answer.status for answer in answers].count(200) == settings.stream_limit
+        (refused,) = (answer for answer in answers if answer.status != 200)
+        assert refused.status == 503
+        assert int(refused.headers["Retry-After"]) > 0
+    finally:
+        for stream in streams:
+            stream.__exit__(None, None, None)
+
+    def has_room() -> bool:
+        with open_stream(live_server, cookie) as answer:
+            return answer.status == 200
+
+    wait_until(has_room, "places of readers who left are free again")
+
+
+def test_the_stream_is_not_held_back_by_a_proxy(
+    live_server: LiveServer, cookie: dict[str, str]
+) -> None:
+    with open_stream(live_server, cookie) as answer:
+        assert answer.headers["Content-Type"].startswith("text/event-stream")
+        assert answer.headers["X-Accel-Buffering"] == "no"
+        assert answer.readline() == b"event: changed\n"
+
+
+def test_an_open_stream_does_not_hold_up_a_graceful_stop(
+    start_server: Callable[..., LiveServer], cookie: dict[str, str]
+) -> None:
+    server = start_server()
+    own = {**cookie, "name": f"stoker_session_{urlsplit(server.url).port}"}
+    with open_stream(server, own) as answer:
+        assert answer.status == 200
+        answer.readline()
+        began = time.monotonic()
+        server.process.terminate()
+        assert server.process.wait(10) == 0
+        assert time.monotonic() - began < 10
+        answer.read()  # it ended in order: a cut stream would raise

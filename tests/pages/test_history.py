@@ -1,0 +1,336 @@
+"""The job history, as its users see and use it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from playwright.sync_api import Page, expect
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app.core import jobs
+from app.core.models import Batch
+from tests.pages import seed
+from tests.pages.conftest import Complaints, wait_until_live
+
+pytestmark = pytest.mark.browser
+
+Open = Callable[..., Page]
+
+
+def card(page: Page, title: str) -> str:
+    """A card's figure and the note below it."""
+    place = page.locator(".cards dl > div", has_text=title)
+    return " ".join(place.locator("dd").all_inner_texts())
+
+
+def progress(session: Session, batch: Batch, completed: int) -> None:
+    """The worker wrote results, and said so."""
+    batch.completed = completed
+    jobs.announce(session, "batch", batch.id)
+    session.commit()
+
+
+def test_the_cards_tell_jobs_and_requests_apart(open_page: Open, session: Session) -> None:
+    seed.add_batch(session, total=100, completed=90, failed=10, run_seconds=10.0)
+    seed.add_batch(session, total=100, run_seconds=20.0)
+    seed.add_batch(session, "failed", total=0, errors=[{"code": "empty_file", "message": "Empty."}])
+    seed.add_batch(session, "queued", total=50)
+    page = open_page("/history")
+    assert card(page, "Total jobs") == "4 since the beginning"
+    assert card(page, "Success rate, jobs") == "66.7 % 2 of 3 ended"
+    assert card(page, "Success rate, requests") == "95.0 % 10 of 200 failed"
+    assert card(page, "Average duration").startswith("15.0 s")
+    assert card(page, "Total requests") == "250 190 completed"
+
+
+def test_every_row_says_how_it_stands_in_word_and_shape(open_page: Open, session: Session) -> None:
+    words = {
+        "validating": "Validating",
+        "queued": "Waiting",
+        "in_progress": "Running",
+        "finalizing": "Finalizing",
+        "completed": "Completed",
+        "failed": "Failed",
+        "expired": "Expired",
+        "cancelling": "Cancelling",
+        "cancelled": "Cancelled",
+    }
+    for status in words:
+        seed.add_batch(session, status, id=f"batch_{status}")
+    page = open_page("/history")
+    for status, word in words.items():
+        badge = page.locator(f"#job-batch_{status} .badge")
+        expect(badge).to_have_text(word)
+        assert badge.locator("svg use").get_attribute("href")
+    running = page.locator("#job-batch_in_progress")
+    expect(running.locator("progress")).to_have_attribute("value", "33")
+    expect(running.locator(".counts")).to_have_text("33 / 100")
+    expect(page.locator("#job-batch_completed .duration")).to_have_text("20.0 s")
+    expect(page.locator("#job-batch_completed .throughput")).to_have_text("5.0 req/s")
+    expect(page.locator("#job-batch_queued .requests")).to_contain_text("in queue")
+
+
+def test_an_empty_history_shows_the_command_that_fills_it(open_page: Open) -> None:
+    page = open_page("/history")
+    expect(page.locator(".empty")).to_contain_text("No job yet")
+    expect(page.locator("#first-batch")).to_contain_text("OPENAI_API_KEY")
+    assert "sk-stoker" not in page.content()
+
+
+def test_filters_live_in_the_address_and_the_menus_send_them(
+    open_page: Open, session: Session
+) -> None:
+    seed.add_batch(session, id="batch_a", model="one")
+    seed.add_batch(session, "cancelled", id="batch_b", model="one")
+    seed.add_batch(
+        session, id="batch_c", model="two", created_at=datetime.now(UTC) - timedelta(days=3)
+    )
+    page = open_page("/history")
+    page.select_option("[name=model]", "one")
+    expect(page.locator(".job")).to_have_count(2)
+    page.select_option("[name=status]", "cancelled")
+    expect(page.locator(".job")).to_have_count(1)
+    assert page.url.endswith("/history?status=cancelled&model=one") or page.url.endswith(
+        "/history?model=one&status=cancelled"
+    )
+    page.reload()
+    expect(page.locator("#job-batch_b")).to_be_visible()
+    expect(page.locator("[name=model]")).to_have_value("one")
+    page.click("text=Clear all")
+    expect(page.locator(".job")).to_have_count(3)
+    page.check("[name=range][value='24h']", force=True)
+    expect(page.locator(".job")).to_have_count(2)
+    assert card(page, "Total jobs") == "2 last 24 hours"
+
+
+def test_days_can_be_chosen_and_the_last_one_counts_whole(
+    open_page: Open, session: Session
+) -> None:
+    for day in (19, 20, 21):
+        seed.add_batch(
+            session, id=f"batch_{day}", created_at=datetime(2026, 1, day, 23, 30, tzinfo=UTC)
+        )
+    page = open_page("/history")
+    page.check("[name=range][value=dates]", force=True)
+    page.fill("[name=from]", "2026-01-20")
+    page.fill("[name=to]", "2026-01-20")
+    expect(page.locator(".job")).to_have_count(1)
+    expect(page.locator("#job-batch_20")).to_be_visible()
+
+
+def test_filters_that_hide_everything_say_so_and_can_be_cleared(
+    open_page: Open, session: Session
+) -> None:
+    seed.add_batch(session)
+    page = open_page("/history?status=failed")
+    expect(page.locator(".empty")).to_contain_text("No job matches these filters")
+    page.locator(".empty >> text=Clear all").click()
+    expect(page.locator(".job")).to_have_count(1)
+
+
+def test_the_filters_work_without_scripts(open_page: Open, session: Session) -> None:
+    seed.add_batch(session, id="batch_a")
+    seed.add_batch(session, "cancelled", id="batch_b")
+    page = open_page("/history", java_script_enabled=False)
+    page.select_option("[name=status]", "cancelled")
+    page.click("text=Apply")
+    expect(page.locator(".job")).to_have_count(1)
+    page.click("text=batch_b")
+    expect(page.locator("h1")).to_contain_text("batch_b")
+
+
+def test_previous_and_next_turn_the_pages(open_page: Open, session: Session) -> None:
+    start = datetime.now(UTC) - timedelta(hours=5)
+    for place in range(60):
+        seed.add_batch(
+            session, id=f"batch_{place}", created_at=start + timedelta(minutes=place), total=1
+        )
+    page = open_page("/history")
+    expect(page.locator(".job")).to_have_count(50)
+    expect(page.locator(".paging")).to_contain_text("1–50 of 60")
+    page.click("#next-page")
+    expect(page.locator(".job")).to_have_count(10)
+    assert page.url.endswith("/history?offset=50")
+    page.click("#previous-page")
+    expect(page.locator(".job")).to_have_count(50)
+    page.go_back()
+    expect(page.locator(".job")).to_have_count(10)
+
+
+def test_a_row_opens_the_details_and_back_closes_them(open_page: Open, session: Session) -> None:
+    batch = seed.add_batch(
+        session,
+        id="batch_a",
+        output_file_id="file-out",
+        custom_metadata={"team": "search"},
+        webhook={"url": "https://hooks.example.org/", "events": ["completed"]},
+    )
+    seed.add_file(session, "file-out", "answers.jsonl", 1_400)
+    page = open_page("/history")
+    page.locator("#job-batch_a .created").click()
+    dialog = page.locator("#batch-dialog")
+    expect(dialog).to_be_visible()
+    assert page.url.endswith("/history/batch_a")
+    for words in (
+        batch.id, "Completed", "All 100 requests succeeded.", "Validated", "First result",
+        "answers.jsonl", "1.4 kB", "https://hooks.example.org/", "team", "search", "0.32.0",
+    ):  # fmt: skip
+        expect(dialog).to_contain_text(words)
+    page.go_back()
+    expect(dialog).to_be_hidden()
+    assert page.url.endswith("/history")
+    page.go_forward()
+    expect(dialog).to_be_visible()
+    page.reload()
+    expect(page.locator("main h1")).to_contain_text("batch_a")
+
+
+def test_the_keyboard_opens_and_closes_the_details_and_keeps_its_place(
+    open_page: Open, session: Session
+) -> None:
+    now = datetime.now(UTC)
+    for place in range(3):
+        created_at = now - timedelta(minutes=place)
+        seed.add_batch(session, id=f"batch_{place}", created_at=created_at)
+    page = open_page("/history?range=24h")
+    page.focus("#open-batch_0")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    dialog = page.locator("#batch-dialog")
+    expect(dialog).to_contain_text("batch_1")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(page.locator("#open-batch_1")).to_be_focused()
+    assert page.url.endswith("/history?range=24h")
+
+
+def test_a_failed_batch_tells_why_line_by_line(open_page: Open, session: Session) -> None:
+    faults = [{"code": "invalid_json_line", "line": 17, "param": None, "message": "Not JSON."}]
+    seed.add_batch(session, "failed", id="batch_a", total=0, errors=faults)
+    page = open_page("/history/batch_a")
+    expect(page.locator(".faults")).to_contain_text("Not JSON.")
+    expect(page.locator(".faults")).to_contain_text("invalid_json_line · line 17")
+
+
+def test_a_waiting_batch_tells_its_place_in_the_queue(open_page: Open, session: Session) -> None:
+    seed.add_batch(session, "queued", id="batch_a")
+    seed.add_batch(session, "queued", id="batch_b")
+    page = open_page("/history/batch_b")
+    expect(page.locator(".sentence")).to_contain_text("2nd in queue")
+
+
+def test_a_change_shows_at_once_and_tints_its_row(open_page: Open, session: Session) -> None:
+    batch = seed.add_batch(session, "in_progress", id="batch_a")
+    seed.add_batch(session, id="batch_b")
+    page = open_page("/history")
+    wait_until_live(page)
+    progress(session, batch, 57)
+    expect(page.locator("#job-batch_a.changed .counts")).to_have_text("57 / 100")
+    expect(page.locator("#job-batch_b.changed")).to_have_count(0)
+    expect(page.locator(".changed")).to_have_count(0)
+    seed.add_batch(session, "queued", id="batch_c")
+    progress(session, batch, 58)
+    expect(page.locator("#job-batch_c")).to_be_visible()
+
+
+def test_a_refresh_keeps_focus_and_scroll(open_page: Open, session: Session) -> None:
+    start = datetime.now(UTC) - timedelta(hours=5)
+    for place in range(45):
+        seed.add_batch(
+            session, id=f"batch_{place}", created_at=start + timedelta(minutes=place), total=1
+        )
+    batch = seed.add_batch(session, "in_progress", id="batch_a")
+    page = open_page("/history")
+    wait_until_live(page)
+    page.focus("#open-batch_3")
+    scroll = page.evaluate("scrollY")
+    assert scroll > 0
+    progress(session, batch, 57)
+    expect(page.locator("#job-batch_a .counts")).to_have_text("57 / 100")
+    expect(page.locator("#open-batch_3")).to_be_focused()
+    assert page.evaluate("scrollY") == scroll
+
+
+def test_a_refresh_waits_while_text_is_selected(open_page: Open, session: Session) -> None:
+    batch = seed.add_batch(session, "in_progress", id="batch_a")
+    seed.add_batch(session, id="batch_b")
+    page = open_page("/history")
+    wait_until_live(page)
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('#open-batch_b'))")
+    progress(session, batch, 57)
+    page.wait_for_timeout(1500)
+    expect(page.locator("#job-batch_a .counts")).to_have_text("33 / 100")
+    assert page.evaluate("String(getSelection())") == "batch_b"
+    page.evaluate("getSelection().removeAllRanges()")
+    expect(page.locator("#job-batch_a .counts")).to_have_text("57 / 100")
+
+
+def test_a_refresh_waits_for_an_open_dialog_whose_own_figures_go_on(
+    open_page: Open, session: Session
+) -> None:
+    batch = seed.add_batch(session, "in_progress", id="batch_a")
+    page = open_page("/history")
+    wait_until_live(page)
+    page.click("#open-batch_a")
+    expect(page.locator("#batch-dialog")).to_be_visible()
+    progress(session, batch, 57)
+    expect(page.locator("#batch .sentence")).to_contain_text("57 of 100 requests answered")
+    expect(page.locator("#batch-dialog")).to_be_visible()
+    expect(page.locator("#job-batch_a .counts")).to_have_text("33 / 100")
+    page.click("#batch-dialog [data-close]")
+    expect(page.locator("#batch-dialog")).to_be_hidden()
+    expect(page.locator("#job-batch_a .counts")).to_have_text("57 / 100")
+
+
+def test_a_database_that_is_away_leaves_the_page_readable(
+    open_page: Open, session: Session, complaints: Complaints
+) -> None:
+    seed.add_batch(session, id="batch_a")
+    page = open_page("/history")
+    wait_until_live(page)
+    session.execute(text("ALTER TABLE batch RENAME TO batch_away"))
+    session.commit()
+    page.select_option("[name=status]", "completed")
+    expect(page.locator("#banner")).to_contain_text("schema")
+    expect(page.locator("#job-batch_a")).to_be_visible()
+    assert page.url.endswith("/history")
+    session.execute(text("ALTER TABLE batch_away RENAME TO batch"))
+    session.commit()
+    page.select_option("[name=status]", "")
+    expect(page.locator("#banner")).to_be_empty()
+    complaints.clear()
+
+
+def test_hostile_text_is_shown_and_never_obeyed(open_page: Open, session: Session) -> None:
+    hostile = seed.HOSTILE
+    faults = [{"code": hostile, "line": 1, "param": hostile, "message": hostile}]
+    seed.add_batch(
+        session,
+        "failed",
+        id="batch_x",
+        model=hostile,
+        custom_metadata={hostile: hostile},
+        webhook={"url": hostile},
+        errors=faults,
+    )
+    page = open_page("/history")
+    expect(page.locator("#job-batch_x .model")).to_contain_text("<script>alert(1)</script>")
+    page.click("#open-batch_x")
+    dialog = page.locator("#batch-dialog")
+    expect(dialog).to_contain_text("⟨202E⟩gnp.exe⟨001B⟩")
+    assert page.locator("main script").count() == 0
+    assert dialog.evaluate("each => each.scrollWidth <= each.clientWidth")
+
+
+def test_times_are_relative_with_the_absolute_beside_them(
+    open_page: Open, session: Session
+) -> None:
+    created_at = datetime.now(UTC) - timedelta(hours=2, minutes=5)
+    seed.add_batch(session, id="batch_a", created_at=created_at)
+    time = open_page("/history").locator("#job-batch_a time")
+    expect(time).to_have_text("2 h ago")
+    expect(time).to_have_attribute("title", f"{created_at:%Y-%m-%d %H:%M:%S} UTC")
+    expect(time).to_have_attribute("datetime", created_at.isoformat(timespec="seconds"))
