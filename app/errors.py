@@ -41,9 +41,7 @@ def _answer(fault: Exception) -> Response:
         return make_response(fault.response)  # a redirect, or an answer made on purpose
     known = translate(fault)
     if known.http_status >= 500:
-        _log.error(
-            "request failed", fault=known.message, exc_info=_unexplained(known, fault)
-        )
+        _log.error("request failed", fault=known.message, exc_info=_unexplained(known, fault))
         db.session.remove()
     response = json_error(known) if is_api_request() else _page(known)
     if isinstance(fault, HTTPException):
@@ -81,9 +79,7 @@ def translate(fault: Exception) -> StokerError:
         case UnicodeEncodeError():
             return Invalid("The request has text that is not valid Unicode.")
         case _:
-            return _Unexpected(
-                "The server made a mistake; its log has this request's id."
-            )
+            return _Unexpected("The server made a mistake; its log has this request's id.")
 
 
 def _translate_database(
@@ -102,9 +98,7 @@ def _translate_database(
         case StokerError():
             return cause
         case _:
-            return _Unexpected(
-                "The server made a mistake; its log has this request's id."
-            )
+            return _Unexpected("The server made a mistake; its log has this request's id.")
     return Unavailable(message, retry_after_seconds=_RETRY_SECONDS)
 
 

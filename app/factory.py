@@ -129,9 +129,7 @@ def _kept_secret(var: Path) -> str:
     if not file.exists():
         var.mkdir(parents=True, exist_ok=True)
         draft = var / f".secret_key.{secrets.token_hex(8)}"
-        with os.fdopen(
-            os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w"
-        ) as out:
+        with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as out:
             out.write(secrets.token_urlsafe(48))
         try:
             os.link(draft, file)
