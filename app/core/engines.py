@@ -38,16 +38,16 @@ class ModelSpec(BaseModel):
 
     name: str = Field(min_length=1, max_length=200)
     registry_folder: Path
-    path: str | None = Field(None, min_length=1)
+    path: str | None = Field(default=None, min_length=1)
     url: str | None = None
-    api_key_env: str | None = Field(None, min_length=1)
+    api_key_env: str | None = Field(default=None, min_length=1)
     revision: str | None = None
     endpoints: tuple[str, ...] = ENDPOINTS
     flags: tuple[str, ...] = ()
     env: dict[str, str] = Field(default_factory=dict)
-    window: int | None = Field(None, ge=1, le=100_000)
-    memory_bytes: int | None = Field(None, ge=0)
-    command: tuple[str, ...] | None = Field(None, min_length=1)
+    window: int | None = Field(default=None, ge=1, le=100_000)
+    memory_bytes: int | None = Field(default=None, ge=0)
+    command: tuple[str, ...] | None = Field(default=None, min_length=1)
 
     @field_validator("url")
     @classmethod

@@ -53,6 +53,19 @@ def family_of(folder: Path) -> list[psutil.Process]:
     return found
 
 
+def folders_of(run_path: Path) -> list[Path]:
+    """Where the runs that have a footprint keep their sockets; shared memory is named after it."""
+    found = [orjson.loads(path.read_bytes()) for path in run_path.glob("engine-*.json")]
+    return [Path(footprint["folder"]) for footprint in found]
+
+
+def no_litter(folders: list[Path]) -> bool:
+    """Whether nothing of these runs is left, on disk or in shared memory."""
+    return not any(
+        folder.exists() or list(Path("/dev/shm").glob(f"*{folder.name}*")) for folder in folders
+    )
+
+
 def is_running(process: psutil.Process) -> bool:
     """Whether it lives; a zombie does not."""
     try:

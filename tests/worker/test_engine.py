@@ -25,7 +25,9 @@ from tests.worker.engines import (
     eventually,
     fake_spec,
     family_of,
+    folders_of,
     is_running,
+    no_litter,
     settings_in,
 )
 from worker.engine import Engine, EngineBusy, EngineError, EngineGone
@@ -47,10 +49,11 @@ def tell(settings: Settings, spec: ModelSpec, story: Story) -> Engine:
             await engine.start(spec)
             await story(engine)
         finally:
-            family = family_of(settings.run_path)
+            family, folders = family_of(settings.run_path), folders_of(settings.run_path)
             await engine.stop()
             assert not [process for process in family if is_running(process)]
             assert list(settings.run_path.iterdir()) == []
+            assert no_litter(folders)
 
     asyncio.run(whole())
     return engine

@@ -19,7 +19,15 @@ import pytest
 from app.core.engines import ModelSpec
 from app.core.settings import Settings
 from tests import tiny_model
-from tests.worker.engines import TESTS, all_gone, family_of, is_running, settings_in
+from tests.worker.engines import (
+    TESTS,
+    all_gone,
+    family_of,
+    folders_of,
+    is_running,
+    no_litter,
+    settings_in,
+)
 from worker.engine import Engine, EngineError, EngineGone, openai_error
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
@@ -70,12 +78,11 @@ def served(spec: ModelSpec, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             yield served
         finally:
             family = served.family()
-            names = [path.name for path in settings.run_path.iterdir() if path.is_dir()]
+            folders = folders_of(settings.run_path)
             runner.run(engine.stop())
         assert not [process for process in family if is_running(process)]
         assert list(settings.run_path.iterdir()) == []
-        for name in names:
-            assert not list(Path("/dev/shm").glob(f"*{name}*"))
+        assert no_litter(folders)
 
 
 def test_a_chat_is_answered_under_our_request_id(served: Served) -> None:
@@ -181,8 +188,11 @@ def test_nothing_lives_on_when_the_worker_is_killed(
         assert holder.stdout.readline() == b"ready\n"
         family = family_of(tmp_path / "run")
         assert "EngineCore" in called(family)
+        folders = folders_of(tmp_path / "run")
         holder.kill()
         all_gone(family)
+        assert len(folders) == 1
+        assert no_litter(folders)
 
 
 def test_a_wrong_flag_is_named(tmp_path: Path, spec: ModelSpec) -> None:

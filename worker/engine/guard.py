@@ -1,26 +1,30 @@
 """Starts one command and makes sure that nothing of it outlives the guard or the guard's parent.
 
-    python guard.py PARENT_PID -- command …
+    python guard.py PARENT_PID FOLDER -- command …
 
 vLLM is a family of processes (server, EngineCore, workers), and when one of them is killed the
 others live on and hold the memory. The guard is their session's leader and the subreaper of all
 that are orphaned, so it finds every one of them, whatever session it has moved to. It ends them
 all when the command ends, on SIGTERM or SIGINT (after a short grace), on SIGQUIT (at once), and
-when its parent dies. It imports the standard library only: it runs before anything else.
+when its parent dies. Then it removes the folder and the shared memory named after it. It imports
+the standard library only: it has to be there before anything else.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import sys
 import time
+from pathlib import Path
 
 GRACE_SECONDS = 2.0
 GIVE_UP_SECONDS = 30.0
 STOPPED_EXIT_CODE = 143
 
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGCHLD}
@@ -28,9 +32,9 @@ _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal
 
 def main(arguments: list[str]) -> int:
     """Guard the command; returns its exit code, 128 + n when signal n ended it."""
-    parent, separator, command = int(arguments[0]), arguments[1], arguments[2:]
+    parent, folder, separator, command = int(arguments[0]), *arguments[1:3], arguments[3:]
     if separator != "--" or not command:
-        raise SystemExit("usage: guard.py PARENT_PID -- command …")
+        raise SystemExit("usage: guard.py PARENT_PID FOLDER -- command …")
     libc = ctypes.CDLL(None, use_errno=True)
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -40,7 +44,16 @@ def main(arguments: list[str]) -> int:
     child = _start(libc, command)
     code = _watch(child, parent)
     _end_everything()
+    clean(Path(folder))
     return code
+
+
+def clean(folder: Path) -> None:
+    """Remove a run's folder, and the shared memory that serve.py had named after it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for pattern in (f"{folder.name}-*", f"sem.{folder.name}-*"):
+        for left in _SHARED_MEMORY.glob(pattern):
+            left.unlink(missing_ok=True)
 
 
 def _start(libc: ctypes.CDLL, command: list[str]) -> int:
@@ -52,6 +65,7 @@ def _start(libc: ctypes.CDLL, command: list[str]) -> int:
     if os.getppid() != me:
         os._exit(STOPPED_EXIT_CODE)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         os.execvp(command[0], command)
     except OSError as fault:
@@ -120,17 +134,16 @@ def _family() -> list[int]:
     members = set()
     me = os.getpid()
     leads = os.getsid(0) == me
-    for name in os.listdir("/proc"):  # noqa: PTH208 (importing pathlib takes longer than all)
-        if not name.isdecimal():
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal():
             continue
         try:
-            with open(f"/proc/{name}/stat", "rb") as file:
-                fields = file.read().rpartition(b")")[2].split()
+            fields = (entry / "stat").read_bytes().rpartition(b")")[2].split()
         except OSError:
             continue
-        parents[int(name)] = int(fields[1])
+        parents[int(entry.name)] = int(fields[1])
         if leads and int(fields[3]) == me:
-            members.add(int(name))
+            members.add(int(entry.name))
     found = {me}
     grown = True
     while grown:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import signal
 import sys
 import tempfile
@@ -16,8 +15,9 @@ from pathlib import Path
 
 import psutil
 
+from worker.engine.guard import clean
+
 _PROGRAM = str(Path(sys.executable).resolve())
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 GUARD = Path(__file__).with_name("guard.py")
 # The guard's own grace, and some time to collect what it killed.
 STOP_SECONDS = 6.0
@@ -62,7 +62,7 @@ class EngineProcess:
         log: Path,
     ) -> EngineProcess:
         """Start the command in its own session; its output goes to the file `log`."""
-        guard = [sys.executable, "-I", "-S", str(GUARD), str(os.getpid()), "--"]
+        guard = [sys.executable, "-I", "-S", str(GUARD), str(os.getpid()), str(folder), "--"]
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
                 *guard,
@@ -118,7 +118,7 @@ class EngineProcess:
 
     def forget(self) -> None:
         """Remove the run's folder and its footprint."""
-        _clean(self._folder)
+        clean(self._folder)
         self._footprint.unlink(missing_ok=True)
 
 
@@ -156,17 +156,9 @@ def end_leftovers(run_path: Path) -> list[int]:
         if is_this_boot and leader_started in (None, footprint.guard_started):
             end_session(footprint.guard_pid, footprint.program)
             ended.append(footprint.guard_pid)
-        _clean(Path(footprint.folder))
+        clean(Path(footprint.folder))
         path.unlink(missing_ok=True)
     return ended
-
-
-def _clean(folder: Path) -> None:
-    """Remove a run's folder, and the shared memory that serve.py had named after it."""
-    shutil.rmtree(folder, ignore_errors=True)
-    for pattern in (f"{folder.name}-*", f"sem.{folder.name}-*"):
-        for path in _SHARED_MEMORY.glob(pattern):
-            path.unlink(missing_ok=True)
 
 
 def end_session(leader: int, program: str | None = None, give_up_seconds: float = 5.0) -> None:
