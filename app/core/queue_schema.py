@@ -31,8 +31,8 @@ _ALREADY_THERE = (
 )
 
 
-class QueueSchemaError(RuntimeError):
-    """Procrastinate's tables can't be upgraded; the message is one sentence with the remedy."""
+class SchemaError(RuntimeError):
+    """The schema can't be brought up to date; the message is one sentence with the remedy."""
 
 
 def files() -> tuple[str, ...]:
@@ -50,7 +50,7 @@ def upgrade(connection: Connection, with_retries: Retries) -> None:
     """Create or upgrade Procrastinate's tables; `connection` is in autocommit.
 
     `with_retries` runs one step, which is one transaction, until it is not kept off by a lock.
-    Raises QueueSchemaError.
+    Raises SchemaError.
     """
     if _scalar(connection, "SELECT to_regclass('procrastinate_jobs') IS NULL"):
         with_retries(lambda: _create(connection))
@@ -97,7 +97,7 @@ def _adopt(connection: Connection) -> None:
     statement = resources.files("app.core") / "sql" / "procrastinate_applied.sql"
     found = {name for (name,) in connection.execute(statement.read_text("utf-8"))}
     if not found:
-        raise QueueSchemaError(
+        raise SchemaError(
             "This database holds the tables of a Procrastinate older than 3.0: upgrade that program "
             "to Procrastinate 3.0, apply its migrations up to 03.00.00, and run this again."
         )
@@ -108,7 +108,7 @@ def _adopt(connection: Connection) -> None:
 def _refuse_newer(connection: Connection) -> None:
     unknown = sorted(_recorded(connection) - set(files()))
     if unknown:
-        raise QueueSchemaError(
+        raise SchemaError(
             f"The database has had Procrastinate's migration {unknown[-1]}, which the installed "
             "package does not know: install the Procrastinate that wrote it, or a newer one."
         )
@@ -121,7 +121,7 @@ def _apply(connection: Connection, name: str) -> None:
             connection.execute(text)
             _record(connection, [name])
     except _ALREADY_THERE as fault:
-        raise QueueSchemaError(
+        raise SchemaError(
             f"Procrastinate's migration {name} can't be applied, {fault.diag.message_primary}: if "
             "another program applied it, add its name to the table procrastinate_migration."
         ) from fault

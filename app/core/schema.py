@@ -30,9 +30,7 @@ _ADVISORY_KEY = 4_080_113_719
 
 _log = structlog.get_logger("schema")
 
-
-class SchemaError(RuntimeError):
-    """The schema can't be brought up to date; the message is one sentence with the remedy."""
+SchemaError = queue_schema.SchemaError
 
 
 def head() -> str:

@@ -96,7 +96,7 @@ def test_a_procrastinate_before_3_0_is_refused_and_left_alone(
     tables = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY 1"
     before = db.execute(tables).fetchall()
 
-    with pytest.raises(RuntimeError, match=r"upgrade that program to Procrastinate 3\.0"):
+    with pytest.raises(schema.SchemaError, match=r"upgrade that program to Procrastinate 3\.0"):
         schema.upgrade(url)
 
     assert db.execute(tables).fetchall() == before
@@ -139,7 +139,7 @@ def test_a_migration_that_fails_leaves_nothing_and_says_which(
         "CREATE TABLE procrastinate_new (); ALTER TABLE procrastinate_jobs ADD COLUMN args jsonb;"
     )
 
-    with pytest.raises(RuntimeError, match=r"03\.99\.00_01_pre_new\.sql can't be applied"):
+    with pytest.raises(schema.SchemaError, match=r"03\.99\.00_01_pre_new\.sql can't be applied"):
         schema.upgrade(url)
 
     assert db.execute("SELECT to_regclass('procrastinate_new') IS NULL").fetchone() == (True,)
@@ -150,7 +150,7 @@ def test_a_database_that_is_ahead_of_the_package_is_refused(url: str, db: Connec
     schema.upgrade(url)
     db.execute("INSERT INTO procrastinate_migration (name) VALUES ('04.00.00_01_pre_later.sql')")
 
-    with pytest.raises(RuntimeError, match=r"04\.00\.00_01_pre_later\.sql"):
+    with pytest.raises(schema.SchemaError, match=r"04\.00\.00_01_pre_later\.sql"):
         schema.upgrade(url)
 
 
