@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import errno
+import os
 import signal
 import sys
 from pathlib import Path
@@ -73,6 +74,7 @@ def _run(settings: Settings, *, is_once: bool) -> int:
     async def run() -> int:
         return await Start(settings, screen, is_once=is_once).run()
 
+    os.umask(0o077)  # What people send and get is theirs; the children inherit it.
     with preflight.data_folder(settings.var_path), Screen() as screen:
         check(settings)
         return asyncio.run(run())

@@ -18,7 +18,7 @@ from app.core.engines import load_registry
 FILE = Path(__file__).parents[3] / "examples" / "first_batch.jsonl"
 ENDPOINT = "/v1/chat/completions"
 FINAL = {"completed", "failed", "expired", "cancelled"}
-POLL_SECONDS = 0.25
+POLL_SECONDS = 0.5
 # How long the web may be away, restarted by the supervisor, before watching is given up.
 PATIENCE_SECONDS = 60.0
 SHOWN = 3
@@ -104,9 +104,9 @@ def _show(step: Step, batch: dict[str, Any], speed: Speed) -> None:
     done = counts.get("completed", 0) + counts.get("failed", 0)
     if done or batch["status"] == "finalizing":
         tokens = (batch.get("usage") or {}).get("output_tokens", 0)
-        step.update(text="First batch", done=done, note=speed.note(done, counts["total"], tokens))
+        step.update(text="First batch:", done=done, note=speed.note(done, counts["total"], tokens))
     else:
-        step.update(text="First batch", done=0, note="waiting for the engine to load the model")
+        step.update(text="First batch: the engine loads the model", done=0)
 
 
 async def show_answers(client: Client, batch: dict[str, Any], screen: Screen) -> bool:
@@ -116,7 +116,8 @@ async def show_answers(client: Client, batch: dict[str, Any], screen: Screen) ->
         prompts = {line["custom_id"]: line["body"] for line in map(json.loads, FILE.open())}
         path = f"/v1/files/{batch['output_file_id']}/content"
         answers = await asyncio.to_thread(client.get_lines, path)
-        for answer in answers[:: max(len(answers) // SHOWN, 1)][:SHOWN]:
+        spread = {number * (len(answers) - 1) // (SHOWN - 1) for number in range(SHOWN)}
+        for answer in (answers[number] for number in sorted(spread) if answers):
             said = answer["response"]["body"]["choices"][0]["message"]["content"]
             screen.line()
             screen.line(f"  {prompts[answer['custom_id']]['messages'][-1]['content']}", "bold")

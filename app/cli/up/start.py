@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ from app.cli.up.client import Client
 from app.cli.up.preflight import UpError
 from app.cli.up.screen import Screen
 from app.cli.up.supervisor import Supervisor
-from app.core import embedded, schema
+from app.core import embedded
 from app.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -70,11 +71,9 @@ class Start:
         try:
             await self._start_postgres()
             await self._migrate()
-            await self._start_child("web")
+            await self._start_web()
             way_in = await asyncio.to_thread(_grant, self._settings, self._base_url)
             client = Client(self._base_url, way_in.api_key)
-            await self._web_answers(client)
-            self._screen.line(f"✓ The page answers at {self._base_url}/", "bold")
             batch = None
             if self._is_once or not await first_batch.has_any(client):
                 await building
@@ -102,13 +101,28 @@ class Start:
         given = self._settings.database_url
         if not given or given == server.url:
             with self._screen.step("Starting Postgres", "Postgres runs"):
-                await self._supervisor.start(server)
+                # Meanwhile, what the next step will import.
+                await asyncio.gather(
+                    self._supervisor.start(server),
+                    asyncio.to_thread(importlib.import_module, "app.core.schema"),
+                )
             home = embedded.home(server.base)
             if home != server.base:
                 self._screen.line(
                     f"  Its data are in {home}, as its user can't enter the data folder."
                 )
             self._settings = self._settings.model_copy(update={"database_url": server.url})
+
+    async def _start_web(self) -> None:
+        """First and alone, so that the page is there soon."""
+        await self._start_child("web")
+        deadline = time.monotonic() + WEB_SECONDS
+        client = Client(self._base_url)
+        while not await asyncio.to_thread(client.is_up):
+            if time.monotonic() > deadline:
+                raise UpError(f"The web server does not answer within {WEB_SECONDS:.0f} s.", 1)
+            await asyncio.sleep(POLL_SECONDS)
+        self._screen.line(f"✓ The page answers at {self._base_url}/", "bold")
 
     async def _migrate(self) -> None:
         if await asyncio.to_thread(_is_current, self._settings.database_url):
@@ -150,14 +164,9 @@ class Start:
         }
         # The engine's imports take a minute without it.
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        if name == "web" and "log_level" not in settings.model_fields_set:
+            environment["STOKER_LOG_LEVEL"] = "warning"  # A line for each request hides the rest.
         return Program(name, [sys.executable, *arguments], environment, self._screen.log)
-
-    async def _web_answers(self, client: Client) -> None:
-        deadline = time.monotonic() + WEB_SECONDS
-        while not await asyncio.to_thread(client.is_up):
-            if time.monotonic() > deadline:
-                raise UpError(f"The web server does not answer within {WEB_SECONDS:.0f} s.", 1)
-            await asyncio.sleep(POLL_SECONDS)
 
     def _show(self, way_in: Access) -> None:
         minutes = self._settings.sign_in_link_minutes
@@ -188,13 +197,15 @@ def check(settings: Settings) -> None:
 
 
 def _grant(settings: Settings, base_url: str) -> Access:
-    """While the web starts: what this imports would otherwise hold it up."""
+    """Once the page is up: what this imports would have held it up."""
     from app.cli.up.access import grant
 
     return grant(settings, base_url)
 
 
 def _is_current(database_url: str) -> bool:
+    from app.core import schema
+
     try:
         with psycopg.connect(database_url, connect_timeout=10) as connection:
             return schema.is_current(connection)

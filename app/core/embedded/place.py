@@ -67,7 +67,9 @@ class Place:
         Raises EmbeddedError if somebody else's folder is in the way or the user can't get there.
         """
         for folder in (self.home, self.run):
-            folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+            if not folder.exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                folder.chmod(0o711)  # Whatever the umask: the server's user must pass.
         if self.user is not None and not can_enter(self.home, self.user):
             raise EmbeddedError(
                 f"The user {self.user.pw_name}, as whom Postgres runs, can't enter {self.home}: "
