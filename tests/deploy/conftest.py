@@ -1,0 +1,136 @@
+"""nginx with the configuration that we ship, in front of a real web server."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from tests.conftest import ROOT, LiveServer, free_port, wait_until
+
+HOST = "stoker.example.org"
+NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
+
+# What a packaged nginx brings around our file, with its folders moved below the test's.
+_AROUND = """\
+{user}
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    include {folder}/stoker.conf;
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """nginx in front of `server`; `trust` knows its certificate."""
+
+    server: LiveServer
+    http_port: int
+    https_port: int
+    trust: ssl.SSLContext
+
+    @property
+    def authority(self) -> str:
+        """What a browser would send as Host."""
+        return f"{HOST}:{self.https_port}"
+
+
+@pytest.fixture
+def proxy(start_server: Callable[..., LiveServer], tmp_path: Path) -> Iterator[Proxy]:
+    """nginx on free ports, with our configuration but for ports, addresses and certificate."""
+    assert Path(NGINX).exists(), "nginx is missing: run `make nginx`, or put nginx on PATH."
+    server = start_server(STOKER_SECURE_COOKIES="true")
+    folder = tmp_path / "nginx"
+    folder.mkdir()
+    _write_certificate(folder)
+    http_port, https_port = free_port(), free_port()
+    _write_configuration(folder, urlsplit(server.url).netloc, http_port, https_port)
+    command = [NGINX, "-c", str(folder / "nginx.conf"), "-g", "daemon off;", "-e", "stderr"]
+    checked = subprocess.run([*command, "-t"], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr
+    with open(folder / "nginx.log", "wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        wait_until(lambda: _listens(https_port), "nginx listens")
+        trust = ssl.create_default_context(cafile=str(folder / "certificate.pem"))
+        yield Proxy(server, http_port, https_port, trust)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        return True
+    except OSError:
+        return False
+
+
+def _write_configuration(folder: Path, upstream: str, http_port: int, https_port: int) -> None:
+    text = (ROOT / "deploy" / "nginx.conf").read_text()
+    for shipped, ours in (
+        ("server 127.0.0.1:4080;", f"server {upstream};"),
+        ("listen 80;", f"listen 127.0.0.1:{http_port};"),
+        ("listen [::]:80;", ""),
+        ("listen 443 ssl;", f"listen 127.0.0.1:{https_port} ssl;"),
+        ("listen [::]:443 ssl;", ""),
+        ("/etc/ssl/stoker/fullchain.pem", f"{folder}/certificate.pem"),
+        ("/etc/ssl/stoker/privkey.pem", f"{folder}/key.pem"),
+    ):
+        assert text.count(shipped) == 1, f"deploy/nginx.conf should say {shipped!r} once"
+        text = text.replace(shipped, ours)
+    (folder / "stoker.conf").write_text(text)
+    # As root its workers would become another user, who can't enter the test's folder.
+    user = "user root;" if os.geteuid() == 0 else ""
+    (folder / "nginx.conf").write_text(_AROUND.format(folder=folder, user=user))
+
+
+def _write_certificate(folder: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(HOST)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "certificate.pem").write_bytes(
+        certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
