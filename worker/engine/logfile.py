@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import re
 from pathlib import Path
 
@@ -87,6 +88,8 @@ async def follow(path: Path, is_ready: asyncio.Event) -> None:
         await asyncio.sleep(_FOLLOW_SECONDS)
         try:
             with path.open("rb") as file:
+                if file.seek(0, os.SEEK_END) < position:
+                    position = 0  # truncated, as by logrotate
                 file.seek(position)
                 text = file.read(_TAIL_BYTES)
         except OSError:
