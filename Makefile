@@ -25,7 +25,7 @@ unexport PYTHONPATH
 export PYTHONUNBUFFERED = 1
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help up test check lint format types lock node-deps browser nginx clean
+.PHONY: help install up test check lint format types docs lock node-deps browser nginx clean
 
 help: ## Show what make can do here
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 20
@@ -33,6 +33,8 @@ help: ## Show what make can do here
 up: $(VENV)/.installed-$(EXTRA) ## Run Stoker: Postgres, web, worker; the first start answers a batch
 	@exec $(VENV)/bin/python -m app.cli.up --with-parent $(if $(PORT),--port $(PORT)) \
 		$(if $(VAR),--var "$(VAR)") $(if $(filter-out 0,$(ONCE)),--once) $(ARGS)
+
+install: $(VENV)/.installed-$(EXTRA) ## Make the environment and install the packages, no more
 
 test: $(VENV)/.installed-dev check node-deps browser nginx ## Check and test everything
 	@exec $(VENV)/bin/python -m pytest $(TESTS) $(ARGS)
@@ -50,6 +52,9 @@ types: $(VENV)/.installed-dev
 format: $(VENV)/.installed-dev ## Format the code and mend what ruff can mend
 	@$(VENV)/bin/ruff format .
 	@$(VENV)/bin/ruff check --fix .
+
+docs: $(VENV)/.installed-dev ## Write the documentation's tables that come from the code
+	@$(VENV)/bin/python docs/settings_table.py
 
 # Installing. The recipe does nothing when exactly this lock file is installed.
 find_python = for python in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14; do \
