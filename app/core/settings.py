@@ -19,6 +19,7 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings.exceptions import SettingsError as SourceError
 
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -201,6 +202,11 @@ def load_settings(**overrides: object) -> Settings:
     except tomllib.TOMLDecodeError as fault:
         file = os.environ.get("STOKER_CONFIG", "stoker.toml")
         raise SettingsError(f"{file} is not valid TOML: {fault}.") from fault
+    except SourceError as fault:
+        name = str(fault).partition('"')[2].partition('"')[0]
+        raise SettingsError(
+            f"The setting {_shown_name(name)} can't be used: its value is not JSON."
+        ) from fault
     except ValidationError as fault:
         first = fault.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
