@@ -121,6 +121,8 @@
     clearTimeout(lostTimer);
     lostTimer = setTimeout(() => say(navigator.onLine ? "reconnecting" : "offline"), 2000);
   };
+  let stream;
+  document.addEventListener("htmx:sse:before:connection", (event) => { stream = event.detail.connection; });
   document.addEventListener("htmx:sse:after:connection", () => say("live"));
   document.addEventListener("htmx:sse:error", lost);
   document.addEventListener("htmx:sse:close", lost);
@@ -133,7 +135,12 @@
     if (notice) document.getElementById("banner").replaceChildren(notice.content.cloneNode(true));
   });
   addEventListener("offline", () => say("offline"));
-  addEventListener("online", () => say("reconnecting"));
+  addEventListener("online", () => {
+    say("reconnecting");
+    // Connect anew, and now: the old connection may be dead without a sign, or in a long pause.
+    stream?.delayCanceller?.();
+    stream?.reader?.cancel();
+  });
   setInterval(age, 15000);
   document.addEventListener("DOMContentLoaded", () => { if (document.getElementById("live")?.hidden) say("connecting"); });
 

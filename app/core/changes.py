@@ -23,7 +23,7 @@ CHANNEL = "stoker_changes"
 _log = logging.getLogger(__name__)
 _PACE_SECONDS = 1.0  # a viewer is woken at most this often
 _CHECK_SECONDS = 15.0  # a silent connection is asked whether it still lives
-_MAX_BACKOFF_SECONDS = 10.0
+_MIN_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS = 0.5, 10.0
 
 
 class Viewer:
@@ -66,16 +66,19 @@ class ChangeFeed:
         self._lock = threading.Lock()
         self._viewers: set[Viewer] = set()
         self._listener_pid: int | None = None
-        self._is_ended = False
+        self._ended = threading.Event()
+        self._backoff = _MIN_BACKOFF_SECONDS
 
     @property
     def is_ended(self) -> bool:
         """Whether the process is about to stop, and with it every stream."""
-        return self._is_ended
+        return self._ended.is_set()
 
     def end(self) -> None:
-        """End all streams soon and admit none. Safe in a signal handler: takes no lock."""
-        self._is_ended = True
+        """End all streams soon and admit none. A signal handler may call it: no stream runs in the
+        main thread, so none of the locks taken here is held by what the signal interrupted.
+        """
+        self._ended.set()
 
     @contextmanager
     def viewer(self) -> Iterator[Viewer]:
@@ -92,7 +95,7 @@ class ChangeFeed:
     def join(self) -> Viewer:
         """As `viewer`, for a place that is given back by `leave`."""
         with self._lock:
-            if self._is_ended:
+            if self.is_ended:
                 raise Unavailable("Stoker is stopping.", retry_after_seconds=5)
             if len(self._viewers) >= self._limit:
                 raise Full("All places for live pages are taken; this page refreshes on its timer.")
@@ -120,25 +123,24 @@ class ChangeFeed:
         threading.Thread(target=self._listen_always, name="changes", daemon=True).start()
 
     def _listen_always(self) -> None:
-        backoff = 0.5
-        while not self._is_ended:
+        while not self._ended.is_set():
             try:
                 self._listen()
-                backoff = 0.5
             except psycopg.Error as fault:
-                if self._is_ended:
+                if self._ended.is_set():
                     return
-                _log.warning("change feed: %s; trying again in %.1f s", fault, backoff)
-                time.sleep(backoff)
-                backoff = min(backoff * 2, _MAX_BACKOFF_SECONDS)
+                _log.warning("change feed: %s; trying again in %.1f s", fault, self._backoff)
+                self._ended.wait(self._backoff)
+                self._backoff = min(self._backoff * 2, _MAX_BACKOFF_SECONDS)
 
     def _listen(self) -> None:
         with psycopg.connect(
             self._database_url, autocommit=True, **connect_args("changes")
         ) as connection:
             connection.execute(f"LISTEN {CHANNEL}")
+            self._backoff = _MIN_BACKOFF_SECONDS
             self.tell()  # whatever happened while nobody listened
-            while not self._is_ended:
+            while not self._ended.is_set():
                 for _ in connection.notifies(timeout=_CHECK_SECONDS, stop_after=1):
                     self.tell()
                 connection.execute("SELECT 1")

@@ -78,17 +78,19 @@ def cookie(session: Session, live_server: LiveServer) -> dict[str, str]:
 
 
 class Complaints(list[str]):
-    """What the page's console said that it should not have; a test may expect some of it."""
+    """What the page's console said that it should not have."""
+
+    are_expected = False  # a test that provokes some says so
 
     def note(self, message: ConsoleMessage) -> None:
         """Keep warnings and errors, policy reports among them."""
-        if message.type in ("error", "warning"):
+        if message.type in ("error", "warning") and not self.are_expected:
             self.append(message.text)
 
 
 @pytest.fixture
 def complaints() -> Complaints:
-    """Empty it in a test that provokes some."""
+    """Every page's, together."""
     return Complaints()
 
 
@@ -137,6 +139,9 @@ def wait_until_so(page: Page, expression: str) -> None:
 
 def violations(page: Page) -> list[Any]:
     """What axe-core finds; it comes by the debugger, which the page's policy does not stop."""
+    if page.locator("[data-live]").count():
+        wait_until_live(page)
+    wait_until_so(page, "!document.querySelector('.htmx-request')")  # nothing is dimmed
     debugger = page.context.new_cdp_session(page)
     debugger.send("Runtime.evaluate", {"expression": AXE.read_text()})
     answer = debugger.send(
