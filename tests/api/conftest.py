@@ -29,6 +29,7 @@ def stack(settings: Settings, session: Session, tmp_path: Path) -> Iterator[Stac
     stack.write_models(fake={})
     yield stack
     stack.stop()
+    print(stack.logs())  # shown when the test failed
 
 
 @pytest.fixture
