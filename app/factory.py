@@ -17,7 +17,7 @@ from app.cli import register as register_commands
 from app.core import db as database
 from app.core.errors import Unavailable
 from app.core.logging import configure_logging
-from app.core.settings import Settings, load_settings
+from app.core.settings import Settings, SettingsError, load_settings
 from app.extensions import csrf, db, migrate
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -69,7 +69,7 @@ def _register_pages(app: Flask) -> None:
 def _flask_config(settings: Settings) -> dict[str, Any]:
     suffix = f"_{settings.port}"  # browsers share cookies between the ports of one host
     return {
-        "SECRET_KEY": settings.secret_key or _kept_secret(settings.var_path),
+        "SECRET_KEY": settings.secret_key or _secret_of(settings.var_path),
         "SESSION_COOKIE_NAME": f"stoker_form{suffix}",
         "SESSION_COOKIE_SAMESITE": "Lax",
         "SESSION_COOKIE_SECURE": settings.secure_cookies,
@@ -118,6 +118,13 @@ def _kept_database_url(var: Path) -> str:
         if name == "DATABASE_URL":
             return value.strip().strip("'\"")
     return ""
+
+
+def _secret_of(var: Path) -> str:
+    try:
+        return _kept_secret(var)
+    except OSError as fault:
+        raise SettingsError(f"The data folder {var} can't be used: {fault.strerror}.") from fault
 
 
 def _kept_secret(var: Path) -> str:

@@ -158,6 +158,13 @@ class Settings(BaseSettings):
             raise ValueError("must begin with postgresql://")
         return url
 
+    @field_validator("secret_key")
+    @classmethod
+    def _long_enough(cls, secret: str) -> str:
+        if secret and len(secret) < 32:
+            raise ValueError("must have 32 characters or more")
+        return secret
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -211,7 +218,7 @@ def load_settings(**overrides: object) -> Settings:
         first = fault.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
         raise SettingsError(
-            f"The setting {_shown_name(name)} can't be used: {first['msg']}."
+            f"The setting {_shown_name(name)} can't be used: {first['msg'].removeprefix('Value error, ')}."
         ) from fault
 
 
