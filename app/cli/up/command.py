@@ -72,10 +72,10 @@ def up_command(
 
 def _run(settings: Settings, *, is_once: bool) -> int:
     async def run() -> int:
-        return await Start(settings, screen, is_once=is_once).run()
+        return await Start(settings, Screen(), is_once=is_once).run()
 
     os.umask(0o077)  # What people send and get is theirs; the children inherit it.
-    with preflight.data_folder(settings.var_path), Screen() as screen:
+    with preflight.data_folder(settings.var_path):
         check(settings)
         return asyncio.run(run())
 

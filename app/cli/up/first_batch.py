@@ -85,7 +85,7 @@ async def watch(client: Client, batch: dict[str, Any], screen: Screen) -> dict[s
     """Show its progress until it is final; returns it as it is then."""
     total = sum(1 for _ in FILE.open())
     text = f"First batch: {total} prompts"
-    with screen.step(text, "First batch is final", total=total) as step:
+    with screen.step(text, "First batch: ended", total=total) as step:
         speed, seen_at = Speed(), time.monotonic()
         while batch["status"] not in FINAL:
             await asyncio.sleep(POLL_SECONDS)

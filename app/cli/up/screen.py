@@ -22,18 +22,25 @@ class Step:
     def __init__(self, screen: Screen, text: str, total: int | None) -> None:
         self._screen = screen
         self._text = text
+        self._note = ""
         self._begun_at = self._said_at = time.monotonic()
         self._task = screen.progress.add_task(text, total=total, note="")
 
     def update(self, *, text: str | None = None, done: int | None = None, note: str = "") -> None:
         self._text = text or self._text
+        self._note = note
         self._screen.progress.update(self._task, description=self._text, completed=done, note=note)
+        self.repeat()
+
+    def repeat(self) -> None:
+        """Where no line can be rewritten, say now and then how far it is."""
         if not self._screen.is_live and time.monotonic() - self._said_at >= LINE_SECONDS:
             self._said_at = time.monotonic()
-            self._screen.line(f"{self._text} {note}".rstrip() + f" ({self.seconds:.0f} s)")
+            self._screen.line(f"{self._text} {self._note}".rstrip() + f" ({self.seconds:.0f} s)")
 
     @property
     def seconds(self) -> float:
+        """Since it began."""
         return time.monotonic() - self._begun_at
 
     def end(self) -> None:
@@ -56,13 +63,7 @@ class Screen:
             transient=True,
         )
 
-    def __enter__(self) -> Screen:
-        if self.is_live:
-            self.progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.progress.stop() if self.is_live else None
+        self._steps: list[Step] = []
 
     def line(self, text: str = "", style: str = "") -> None:
         """A line of our own."""
@@ -73,14 +74,25 @@ class Screen:
         prefix = Text(f"{name:>{NAME_WIDTH}} │ ", style=STYLES.get(name, "dim"))
         self.console.print(prefix + Text(text), soft_wrap=True)
 
+    def tick(self) -> None:
+        """To be called every second or so."""
+        for step in self._steps:
+            step.repeat()
+
     @contextmanager
     def step(self, text: str, done_text: str = "", total: int | None = None) -> Iterator[Step]:
         """Show that something runs, and how long it took when it is done."""
         if not self.is_live:
             self.line(f"{text} …")
         step = Step(self, text, total)
+        self._steps.append(step)
+        if self.is_live:
+            self.progress.start()
         try:
             yield step
         finally:
+            self._steps.remove(step)
             step.end()
+            if self.is_live and not self._steps:
+                self.progress.stop()
         self.line(f"✓ {done_text or text} ({step.seconds:.1f} s)", style="bold")

@@ -51,6 +51,7 @@ class Start:
         Returns the exit code. Raises UpError, ChildFailed, EmbeddedError.
         """
         work = asyncio.create_task(self._work())
+        ticking = asyncio.create_task(self._tick())
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, work.cancel)
         try:
@@ -63,8 +64,14 @@ class Start:
             return 1 if self._is_once else 0
         finally:
             work.cancel()
-            self._screen.line("Stopping …")
-            await self._supervisor.stop()
+            ticking.cancel()
+            with self._screen.step("Stopping", "Stopped"):
+                await self._supervisor.stop()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            self._screen.tick()
 
     async def _work(self) -> int:
         building = asyncio.create_task(self._prepare_models())
