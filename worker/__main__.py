@@ -24,7 +24,9 @@ from app.core.workers import Pulse
 from worker.engine import Engine
 from worker.heart import Heart
 from worker.house import Helpers, House
-from worker.queue_workers import make_connector, make_step_worker, make_turn_worker
+from worker.outages import Patience
+from worker.queue_connector import make_connector
+from worker.queue_workers import make_step_worker, make_turn_worker
 from worker.tasks import batches
 from worker.tasks.app import app as tasks_app
 from worker.turns import Turns
@@ -53,14 +55,16 @@ async def run(settings: Settings, registry: RegistryFile) -> int:
         make_engine(settings, "worker", pool_size=12), expire_on_commit=False
     )
     turns = Turns(settings, registry, sessions, Engine(settings))
-    house = House(settings, sessions, registry, turns, Helpers(), worker_id=uuid4())
+    house = House(
+        settings, sessions, registry, turns, Helpers(), worker_id=uuid4(), patience=Patience()
+    )
     house.helpers.warm()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     assert set(tasks_app.tasks) >= batches.TASKS
-    with tasks_app.replace_connector(make_connector(settings)) as app:
+    with tasks_app.replace_connector(make_connector(settings, house.patience)) as app:
         async with app.open_async():
             workers = [make_step_worker(app, house), make_turn_worker(app, house)]
             heart = Heart(
@@ -92,6 +96,7 @@ async def _work(
     stopping.set()
     heart.quicken()
     await house.turns.stop(house.settings.worker_drain_seconds)
+    asyncio.get_running_loop().call_later(house.settings.worker_drain_seconds, house.patience.end)
     for worker in workers:
         worker.stop()  # type: ignore[no-untyped-call]
     await asyncio.wait(runs, timeout=house.settings.worker_drain_seconds + 10)
@@ -112,7 +117,7 @@ def _pulse_of(
     def pulse() -> Pulse:
         turns = house.turns
         engine = turns.engine
-        job_ids = list(house.tokens)
+        job_ids = list(house.running.values())
         status = "running" if job_ids else "idle"
         if stopping.is_set():
             status = "draining"

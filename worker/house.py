@@ -19,6 +19,7 @@ from app.core.db import SessionFactory
 from app.core.engines import RegistryFile
 from app.core.settings import Settings
 from worker import steps
+from worker.outages import Patience
 from worker.turns import Turns
 
 P = ParamSpec("P")
@@ -49,12 +50,15 @@ class Helpers:
 
     async def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a module's function there. Raises what it raised, or BrokenProcessPool."""
+        pool = self._pool
         try:
-            return await asyncio.wrap_future(self._pool.submit(function, *args, **kwargs))
+            return await asyncio.wrap_future(pool.submit(function, *args, **kwargs))
         except BrokenProcessPool:
-            # Killed from outside (out of memory, say): the next call gets new ones.
-            self._pool.shutdown(wait=False)
-            self._pool = self._open()
+            # Killed from outside (out of memory, say): the next call gets new ones. All calls that
+            # ran at once learn of it; the first has them made.
+            if pool is self._pool:
+                pool.shutdown(wait=False)
+                self._pool = self._open()
             raise
 
     def close(self) -> None:
@@ -83,4 +87,7 @@ class House:
     turns: Turns
     helpers: Helpers
     worker_id: UUID
-    tokens: dict[int, UUID] = field(default_factory=dict)
+    patience: Patience
+    # The jobs that run here, by their attempts' tokens: a job that was taken for lost can be
+    # fetched again while its first attempt has not noticed yet.
+    running: dict[UUID, int] = field(default_factory=dict)

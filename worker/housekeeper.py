@@ -15,6 +15,7 @@ import procrastinate
 import psycopg
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
+from procrastinate.exceptions import ConnectorException
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.core import batches, files, recovery, sessions
@@ -30,6 +31,7 @@ TASKS = (batches.TASK,)
 # Of the database-wide advisory lock that makes one housekeeper the leader.
 _LEADER_KEY = 4_080_001
 _LEADER_RETRY_SECONDS = 3.0
+_OUTAGE_PAUSE_SECONDS = 1.0
 
 
 class Housekeeper:
@@ -52,18 +54,22 @@ class Housekeeper:
         self.stopping = threading.Event()
         self._is_leader = False
 
-    def run(self) -> int:
-        """Live until told to stop (0), or until the lead is lost (1: the supervisor restarts)."""
+    def run(self) -> None:
+        """Live until told to stop; while the database is away, wait for it."""
         heart = Heart(self.sessions, self._pulse, self.settings.worker_heartbeat_seconds)
         heart.start()
         try:
-            with self._lead() as lead:
-                if self.stopping.is_set():
-                    return 0
-                self._is_leader = True
-                heart.quicken()
-                with self.queue_app.open():
-                    return self._keep_house(lead)
+            while not self.stopping.is_set():
+                try:
+                    with self._lead() as lead:
+                        if not self.stopping.is_set():
+                            self._is_leader = True
+                            heart.quicken()
+                            self._keep_house(lead)
+                except (psycopg.OperationalError, ConnectorException) as fault:
+                    self._is_leader = False
+                    log.warning("housekeeper.waits_for_database", error=str(fault)[:200])
+                    self.stopping.wait(_OUTAGE_PAUSE_SECONDS)
         finally:
             heart.stop(self.id)
 
@@ -79,7 +85,8 @@ class Housekeeper:
             self.stopping.wait(_LEADER_RETRY_SECONDS)
         return connection
 
-    def _keep_house(self, lead: psycopg.Connection[tuple[object, ...]]) -> int:
+    def _keep_house(self, lead: psycopg.Connection[tuple[object, ...]]) -> None:
+        """Do the chores as long as the lead is held. Raises what says that it is not."""
         scheduler = BackgroundScheduler(timezone="UTC")
         every = self.settings.housekeeping_seconds
         for chore, seconds in (
@@ -97,18 +104,16 @@ class Housekeeper:
                 max_instances=1,
                 coalesce=True,
             )
-        self._safely(self._remove_leftovers)()
-        scheduler.start()
-        log.info("housekeeper.leads", pid=os.getpid())
-        try:
-            while not self.stopping.wait(_LEADER_RETRY_SECONDS):
-                lead.execute("SELECT 1")
-        except psycopg.Error as fault:
-            log.error("housekeeper.lead_lost", error=str(fault))
-            return 1
-        finally:
-            scheduler.shutdown(wait=False)
-        return 0
+        with self.queue_app.open():
+            self._safely(self._remove_leftovers)()
+            scheduler.start()
+            log.info("housekeeper.leads", pid=os.getpid())
+            try:
+                while not self.stopping.wait(_LEADER_RETRY_SECONDS):
+                    lead.execute("SELECT 1")
+            finally:
+                # Another may lead by now: nothing of ours may still run then.
+                scheduler.shutdown(wait=True)
 
     def _safely(self, chore: Callable[[], object]) -> Callable[[], None]:
         """A chore that fails is logged and tried again at its next time."""
@@ -166,7 +171,8 @@ def main() -> int:
     housekeeper = Housekeeper(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: housekeeper.stopping.set())
-    return housekeeper.run()
+    housekeeper.run()
+    return 0
 
 
 if __name__ == "__main__":

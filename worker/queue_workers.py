@@ -7,46 +7,23 @@ from typing import Any
 
 import procrastinate
 import psycopg
+import structlog
+from procrastinate import exceptions
+from procrastinate.job_context import JobContext, JobResult
+from procrastinate.jobs import Job, Status
+from procrastinate.retry import RetryDecision
 from procrastinate.worker import Worker
-from psycopg_pool import AsyncConnectionPool
 
-from app.core import batches
-from app.core.db import connect_args
-from app.core.settings import Settings
+from app.core import batches, recovery
 from worker.house import House
 from worker.recording import record_attempt
 from worker.turns import Turns
 
+log = structlog.get_logger("worker")
+
 # Beyond the drain a job may still write what it has; then Procrastinate ends it.
 _GRACE_SECONDS = 5.0
 _STEPS_AT_ONCE = 4
-
-
-class UncheckedPool(AsyncConnectionPool[Any]):
-    """A pool without a check at every checkout: half the round trips of a fetched job."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{**kwargs, "check": None})
-
-
-async def _set_autocommit(connection: psycopg.AsyncConnection[Any]) -> None:
-    await connection.set_autocommit(True)
-
-
-def make_connector(settings: Settings) -> procrastinate.PsycopgConnector:
-    """Procrastinate's connection to the database.
-
-    Autocommit is set by `configure`, since its listener refuses it as a connection argument.
-    """
-    return procrastinate.PsycopgConnector(
-        conninfo=settings.database_url,
-        kwargs=connect_args("queue"),
-        pool_factory=UncheckedPool,
-        configure=_set_autocommit,
-        min_size=1,
-        max_size=4,
-        timeout=30,
-    )
 
 
 def _options(house: House) -> dict[str, Any]:
@@ -66,7 +43,7 @@ def _options(house: House) -> dict[str, Any]:
 
 def make_step_worker(app: procrastinate.App, house: House) -> Worker:
     """For what needs no engine: validation, and the ends of batches that wait."""
-    return Worker(
+    return _LastingWorker(
         app, queues=[batches.QUEUE], name="steps", concurrency=_STEPS_AT_ONCE, **_options(house)
     )
 
@@ -82,7 +59,48 @@ def make_turn_worker(app: procrastinate.App, house: House) -> Worker:
     )
 
 
-class _TurnWorker(Worker):
+def _settle(house: House) -> None:
+    with house.sessions() as session:
+        recovery.settle_batches(session)
+
+
+class _LastingWorker(Worker):
+    """Goes on where Procrastinate's would end itself, and ends no job that is another's by now."""
+
+    async def _fetch_and_process_jobs(self) -> None:
+        try:
+            await super()._fetch_and_process_jobs()  # type: ignore[no-untyped-call]
+        except exceptions.ConnectorException as fault:
+            if not isinstance(fault.__cause__, psycopg.errors.ForeignKeyViolation):
+                raise
+            # While this process was stopped, another took it for dead and removed its row.
+            self.worker_id = await self.app.job_manager.register_worker()
+            log.warning("worker.registered_again", queues=list(self.queues or ()))
+
+    async def _persist_job_status(
+        self,
+        job: Job,
+        status: Status,
+        retry_decision: RetryDecision | None,
+        context: JobContext,
+        job_result: JobResult | None,
+    ) -> None:
+        if context.additional_context.get("is_fenced"):
+            log.warning("job.lost", job_id=job.id)
+            return
+        try:
+            await super()._persist_job_status(job, status, retry_decision, context, job_result)
+        except exceptions.ConnectorException as fault:
+            # The housekeeper finds the job doing with nobody who does it, and puts it back.
+            log.error("job.end_not_recorded", job_id=job.id, error=str(fault.__cause__ or fault))
+            return
+        if retry_decision is not None and retry_decision.queue is not None:
+            # Who cancelled the batch while its job was on the move could not hurry it.
+            house: House = context.additional_context["house"]
+            await house.patience.outlast(lambda: _settle(house), "settle")
+
+
+class _TurnWorker(_LastingWorker):
     def __init__(self, app: procrastinate.App, turns: Turns, **options: Any) -> None:
         self._turns = turns
         super().__init__(app, **options)

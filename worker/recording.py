@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import structlog
 from procrastinate import JobContext
@@ -15,6 +16,7 @@ from app.core import attempts, logs
 from app.core.db import SessionFactory
 from app.core.logs import NewLine
 from worker.house import House
+from worker.outages import Patience
 from worker.writer import Writer
 
 log = structlog.get_logger("job")
@@ -28,9 +30,9 @@ async def record_attempt(
     job_id = context.job.id
     assert job_id is not None
 
-    def begin() -> None:
+    def begin() -> UUID:
         with house.sessions() as session:
-            house.tokens[job_id] = attempts.begin(
+            return attempts.begin(
                 session,
                 job_id=job_id,
                 task=context.job.task_name,
@@ -38,7 +40,9 @@ async def record_attempt(
                 worker_id=house.worker_id,
             )
 
-    await asyncio.to_thread(begin)
+    token = await house.patience.outlast(begin, "open the attempt")
+    house.running[token] = job_id
+    context.additional_context["token"] = token
     fault: BaseException | None = None
     try:
         return await call_next()
@@ -46,10 +50,11 @@ async def record_attempt(
         fault = raised
         raise
     finally:
-        await _end(house, job_id, fault)
+        context.additional_context["is_fenced"] = not await _end(house, token, fault)
 
 
-async def _end(house: House, job_id: int, fault: BaseException | None) -> None:
+async def _end(house: House, token: UUID, fault: BaseException | None) -> bool:
+    """Close the attempt. False: it had been taken for lost, and the job is no longer ours to end."""
     outcome = "completed"
     if fault is not None:
         # A task may say by itself that it goes on elsewhere and has not failed.
@@ -57,27 +62,31 @@ async def _end(house: House, job_id: int, fault: BaseException | None) -> None:
         outcome = "moved" if is_move else "failed"
         if isinstance(fault, asyncio.CancelledError):
             outcome = "cancelled"
-    token = house.tokens.pop(job_id)
 
-    def end() -> None:
+    def end() -> bool:
         with house.sessions() as session:
-            attempts.end(session, token, outcome, None if outcome == "moved" else fault)
+            return attempts.end(session, token, outcome, None if outcome == "moved" else fault)
 
     try:
-        await asyncio.shield(asyncio.to_thread(end))
+        return await asyncio.shield(house.patience.outlast(end, "close the attempt"))
     except Exception:
         # The housekeeper closes it as lost; the job's own end must not depend on this row.
-        log.warning("attempt.end_not_recorded", job_id=job_id, outcome=outcome)
+        log.warning("attempt.end_not_recorded", job_id=house.running[token], outcome=outcome)
+        return True
+    finally:
+        del house.running[token]
 
 
 class JobLog:
     """Log lines of one attempt: to the process's log at once, to the database soon."""
 
-    def __init__(self, sessions: SessionFactory, job_id: int) -> None:
+    def __init__(self, sessions: SessionFactory, patience: Patience, job_id: int) -> None:
         self.batch_number: int | None = None
         self._job_id = job_id
         self._sessions = sessions
-        self._writer: Writer[NewLine] = Writer(self._write, rows=500, seconds=0.5, limit=5000)
+        self._writer: Writer[NewLine] = Writer(
+            self._write, patience, rows=500, seconds=0.5, limit=5000
+        )
 
     def info(self, message: str, **context: Any) -> None:
         self._add("info", message, context)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -16,28 +14,18 @@ import structlog
 
 from app.core.models import Batch
 from app.core.results import NewResult, Usage, read_usage
+from worker.asks import DEATHS_BEFORE_ALONE, Ask, Asks
 from worker.bodies import BodyReader, RefusedRequest
 from worker.engine import Answer, EngineBusy, EngineGone, openai_error
+from worker.outages import Patience, is_outage
 from worker.turns import Turns
 from worker.window import Rank
-from worker.writer import Writer, is_outage
+from worker.writer import Writer
 
 log = structlog.get_logger(__name__)
 
-DEATHS_BEFORE_ALONE = 2
 _TRIES = 3
 _LONGEST_PAUSE_SECONDS = 10.0
-
-
-@dataclass(slots=True)
-class Ask:
-    """A request on its way: where its line lies, and what has befallen it so far."""
-
-    line: int
-    position: int
-    length: int
-    deaths: int = 0
-    tries: int = 0
 
 
 class BatchStatus(Protocol):
@@ -52,9 +40,10 @@ class BatchRun:
     def __init__(
         self,
         batch: Batch,
-        asks: Iterable[Ask],
+        asks: Asks,
         *,
         turns: Turns,
+        patience: Patience,
         writer: Writer[NewResult],
         reader: BodyReader,
         look: BatchStatus,
@@ -65,16 +54,14 @@ class BatchRun:
         self.priority = batch.priority
         self.reason: str | None = None
         self._turns = turns
+        self._patience = patience
         self._writer = writer
         self._reader = reader
         self._look = look
         self._begin = begin
         self._suspect = suspect
         self._rank: Rank = (-batch.priority, batch.number)
-        self._waiting: deque[Ask] = deque()
-        self._alone: deque[Ask] = deque()
-        for ask in asks:
-            self._put_back(ask, at_front=False)
+        self._asks = asks
         self._in_flight: dict[asyncio.Task[None], Ask] = {}
         self._casualties: list[int] = []
         self._dead_generations: set[int] = set()
@@ -87,7 +74,7 @@ class BatchRun:
 
     @property
     def has_unsent(self) -> bool:
-        return bool(self._waiting or self._alone)
+        return self._asks.has_next or self._asks.has_alone
 
     def stop(self, reason: str, seconds: float) -> None:
         """Send nothing more; what is in flight may go on for so long."""
@@ -148,24 +135,24 @@ class BatchRun:
                 await self._note_casualties()
             await self._turns.ready()
             await self._writer.room()
-            if self._waiting:
+            if self._asks.has_next:
                 await self._send()
             elif self._in_flight:
                 await self._changed.wait()
-            elif self._alone:
+            elif self._asks.has_alone:
                 await self._send_alone()
 
     async def _send(self) -> None:
         window = self._turns.window
         await window.acquire(self._rank)
         # The engine may have died while we waited; what was left may be for asking alone now.
-        if not self._waiting or not self._turns.is_ready:
+        if not self._asks.has_next or not self._turns.is_ready:
             window.release()
             return
         if not self._has_begun:
             self._has_begun = True
-            await asyncio.to_thread(self._begin)
-        ask = self._waiting.popleft()
+            await self._patience.outlast(self._begin, "begin")
+        ask = self._asks.take()
         task = asyncio.create_task(self._answer(ask))
         self._in_flight[task] = ask
         task.add_done_callback(lambda done: self._landed(done, window.release))
@@ -183,8 +170,8 @@ class BatchRun:
         async with self._turns.window.exclusive():
             if not self._has_begun:
                 self._has_begun = True
-                await asyncio.to_thread(self._begin)
-            ask = self._alone.popleft()
+                await self._patience.outlast(self._begin, "begin")
+            ask = self._asks.take_alone()
             task = asyncio.create_task(self._answer(ask))
             self._in_flight[task] = ask
             try:
@@ -234,15 +221,7 @@ class BatchRun:
         if ask.deaths > DEATHS_BEFORE_ALONE:
             self._fail(ask, "engine_crashed", "The engine died each time it had this request.")
         else:
-            self._put_back(ask, at_front=True)
-
-    def _put_back(self, ask: Ask, *, at_front: bool) -> None:
-        if ask.deaths >= DEATHS_BEFORE_ALONE:
-            self._alone.append(ask)
-        elif at_front:
-            self._waiting.appendleft(ask)
-        else:
-            self._waiting.append(ask)
+            self._asks.put_back(ask)
 
     def _record(self, ask: Ask, answer: Answer) -> None:
         if answer.is_success:
@@ -298,7 +277,7 @@ class BatchRun:
         lines, self._casualties = self._casualties, []
         deaths = len(self._dead_generations) - self._deaths_noted
         self._deaths_noted += deaths
-        await asyncio.to_thread(self._suspect, lines, deaths)
+        await self._patience.outlast(lambda: self._suspect(lines, deaths), "note suspects")
 
 
 async def _end(task: asyncio.Task[object] | asyncio.Task[None] | asyncio.Task[bool]) -> None:

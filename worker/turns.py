@@ -18,8 +18,8 @@ from app.core.engines import ModelSpec, RegistryFile
 from app.core.errors import NotFound
 from app.core.settings import Settings
 from worker.engine import Engine, EngineError
+from worker.outages import is_outage
 from worker.window import Window
-from worker.writer import is_outage
 
 log = structlog.get_logger(__name__)
 

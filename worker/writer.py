@@ -6,21 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-import structlog
-from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from worker.outages import Patience
 
-log = structlog.get_logger(__name__)
 Row = TypeVar("Row")
-
-_LONGEST_PAUSE_SECONDS = 3.0
-
-
-def is_outage(fault: BaseException) -> bool:
-    """Whether the database is away, so that the same statement may work later."""
-    if isinstance(fault, OperationalError | PoolTimeout):
-        return True
-    return isinstance(fault, DBAPIError) and fault.connection_invalidated
 
 
 class Writer(Generic[Row]):
@@ -31,9 +19,16 @@ class Writer(Generic[Row]):
     """
 
     def __init__(
-        self, write: Callable[[list[Row]], None], *, rows: int, seconds: float, limit: int
+        self,
+        write: Callable[[list[Row]], None],
+        patience: Patience,
+        *,
+        rows: int,
+        seconds: float,
+        limit: int,
     ) -> None:
         self._write = write
+        self._patience = patience
         self._rows = rows
         self._seconds = seconds
         self._limit = limit
@@ -90,17 +85,4 @@ class Writer(Generic[Row]):
         if len(self._buffer) < self._limit:
             self._drained.set()
         if rows:
-            await self._persist(rows)
-
-    async def _persist(self, rows: list[Row]) -> None:
-        pause = 0.1
-        while True:
-            try:
-                await asyncio.to_thread(self._write, rows)
-                return
-            except Exception as fault:
-                if not is_outage(fault):
-                    raise
-                log.warning("results.waiting_for_database", rows=len(rows), error=str(fault)[:200])
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+            await self._patience.outlast(lambda: self._write(rows), f"write {len(rows)} rows")

@@ -36,8 +36,8 @@ def begin(session: Session, *, job_id: int, task: str, number: int, worker_id: U
     return token
 
 
-def end(session: Session, token: UUID, outcome: str, fault: BaseException | None = None) -> None:
-    """Close an attempt unless somebody else already has; commits."""
+def end(session: Session, token: UUID, outcome: str, fault: BaseException | None = None) -> bool:
+    """Close an attempt; commits. False: somebody else has taken it for lost."""
     values: dict[str, object] = {"outcome": outcome, "ended_at": func.clock_timestamp()}
     if fault is not None:
         values |= {
@@ -47,10 +47,15 @@ def end(session: Session, token: UUID, outcome: str, fault: BaseException | None
                 -_TRACEBACK_LIMIT:
             ],
         }
-    session.execute(
-        update(Attempt).where(Attempt.token == token, Attempt.outcome.is_(None)).values(**values)
+    # When the answer to the first COMMIT was lost, the second time finds what the first one wrote.
+    ended = session.execute(
+        update(Attempt)
+        .where(Attempt.token == token)
+        .where(Attempt.outcome.is_(None) | (Attempt.outcome == outcome))
+        .values(**values)
     )
     session.commit()
+    return bool(ended.rowcount)  # type: ignore[attr-defined]
 
 
 def mark_lost(session: Session, worker_id: UUID) -> None:

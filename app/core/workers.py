@@ -73,16 +73,15 @@ def say_goodbye(session: Session, worker_id: UUID) -> None:
 
 def mark_lost(session: Session, stale_seconds: float) -> list[Worker]:
     """Mark workers as lost that fell silent, or whose process is gone from this host."""
-    silent = session.scalars(
-        select(Worker)
-        .where(Worker.stopped_at.is_(None))
-        .where(
-            (Worker.last_heartbeat_at < func.clock_timestamp() - timedelta(seconds=stale_seconds))
-            | (Worker.host == socket.gethostname())
-        )
+    # Nobody can be heard while the server is down: silence counts from its start.
+    heard_at = func.greatest(Worker.last_heartbeat_at, func.pg_postmaster_start_time())
+    is_silent = heard_at < func.clock_timestamp() - timedelta(seconds=stale_seconds)
+    rows = session.execute(
+        select(Worker, is_silent)
+        .where(Worker.stopped_at.is_(None), is_silent | (Worker.host == socket.gethostname()))
         .with_for_update(skip_locked=True)
-    )
-    lost = [worker for worker in silent if not _is_alive_here(worker, stale_seconds, session)]
+    ).all()
+    lost = [worker for worker, silent in rows if silent or not _has_process(worker)]
     for worker in lost:
         worker.status = "lost"
         worker.stopped_at = session.scalar(select(func.clock_timestamp()))
@@ -90,13 +89,8 @@ def mark_lost(session: Session, stale_seconds: float) -> list[Worker]:
     return lost
 
 
-def _is_alive_here(worker: Worker, stale_seconds: float, session: Session) -> bool:
-    """Alive means: heard of lately, and (on this host) its process still exists."""
-    age = session.scalar(
-        select(func.date_part("epoch", func.clock_timestamp() - worker.last_heartbeat_at))
-    )
-    if age is None or age >= stale_seconds:
-        return False
+def _has_process(worker: Worker) -> bool:
+    """Whether its process is still there, as far as can be seen from this host."""
     if worker.host != socket.gethostname():
         return True
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -10,18 +9,20 @@ from uuid import UUID
 
 from procrastinate import BaseRetryStrategy, JobContext, RetryDecision
 from procrastinate.jobs import Job
-from sqlalchemy import func, select, update
+from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session
 
 from app.core import attempts, batches, jobs, queue, results, storage
-from app.core.models import FINAL, Batch
+from app.core.models import FINAL, Attempt, Batch
 from app.core.results import LeaseLost, NewResult
 from app.core.sql import statement
 from worker import steps
+from worker.asks import Asks
 from worker.bodies import BodyReader
 from worker.house import House
+from worker.outages import is_outage
 from worker.recording import JobLog
-from worker.run import Ask, BatchRun
+from worker.run import BatchRun
 from worker.tasks.app import app
 from worker.turns import EngineUnavailable
 from worker.writer import Writer
@@ -63,14 +64,14 @@ async def run_batch(context: JobContext, batch_id: str) -> dict[str, int] | None
     """Bring a batch as far as it can go; every way out leaves it final or its job queued."""
     house: House = context.additional_context["house"]
     assert context.job.id is not None
-    token = house.tokens[context.job.id]
+    token: UUID = context.additional_context["token"]
     step = BatchStep(house, token, context.job)
     batch = await step.lease(batch_id)
     if batch is None:
         return None
     step.log.batch_number = batch.number
     try:
-        await step.go(batch)
+        await step.go_through_outages(batch)
     except (MoveTo, LeaseLost, Final):
         raise
     except Exception as fault:
@@ -90,16 +91,17 @@ class BatchStep:
         self.token = token
         self.job_id = job.id
         self.queue = job.queue
-        self.log = JobLog(house.sessions, job.id)
+        self.log = JobLog(house.sessions, house.patience, job.id)
 
     async def lease(self, batch_id: str) -> Batch | None:
-        """Put this attempt's token on the batch. None: it is gone, final or another job's."""
+        """Put this attempt's token on the batch. None: it is gone, final or another's."""
 
         def lease(session: Session) -> Batch | None:
             batch = session.scalar(
                 update(Batch)
                 .where(Batch.id == batch_id, Batch.status.not_in(FINAL))
                 .where(Batch.job_id == self.job_id)
+                .where(exists().where(Attempt.token == self.token, Attempt.outcome.is_(None)))
                 .values(attempt_token=self.token)
                 .returning(Batch)
             )
@@ -107,6 +109,19 @@ class BatchStep:
             return batch
 
         return await self._in_thread(lease)
+
+    async def go_through_outages(self, batch: Batch) -> None:
+        """As `go`; what an outage of the database breaks off goes on from what was written."""
+        found: Batch | None = batch
+        while found is not None:
+            try:
+                await self.go(found)
+                return
+            except Exception as fault:
+                if not is_outage(fault):
+                    raise
+                self.log.warning("waiting for the database", error=type(fault).__name__)
+            found = await self.lease(batch.id)
 
     async def go(self, batch: Batch) -> None:
         """The step that the batch's status asks for, and those that follow from it."""
@@ -148,6 +163,7 @@ class BatchStep:
         self.log.info("running", requests=len(asks), model=batch.model)
         writer: Writer[NewResult] = Writer(
             lambda rows: self._write(batch, rows),
+            self.house.patience,
             rows=settings.flush_rows,
             seconds=settings.flush_seconds,
             limit=max(4 * settings.flush_rows, 1024),
@@ -158,6 +174,7 @@ class BatchStep:
                 batch,
                 asks,
                 turns=self.house.turns,
+                patience=self.house.patience,
                 writer=writer,
                 reader=reader,
                 look=lambda: self._look(batch),
@@ -223,7 +240,7 @@ class BatchStep:
             with self.house.sessions() as session:
                 return work(session)
 
-        return await asyncio.to_thread(run)
+        return await self.house.patience.outlast(run, "batch")
 
     # These run in threads of the run's own choosing.
 
@@ -276,6 +293,9 @@ class BatchStep:
             session.commit()
 
 
-def _unanswered(session: Session, batch: Batch) -> list[Ask]:
-    rows = session.execute(statement("requests", "unanswered"), {"batch_number": batch.number})
-    return [Ask(row.line, row.position, row.length, row.deaths) for row in rows]
+def _unanswered(session: Session, batch: Batch) -> Asks:
+    asks = Asks()
+    query = statement("requests", "unanswered").execution_options(yield_per=5000)
+    for rows in session.execute(query, {"batch_number": batch.number}).partitions():
+        asks.add(row.tuple() for row in rows)
+    return asks

@@ -4,7 +4,8 @@
 SELECT job.id, job.worker_id AS queue_worker_id, job.task_name,
        worker.id AS owner_id,
        worker.stopped_at IS NULL
-           AND worker.last_heartbeat_at > clock_timestamp() - make_interval(secs => :stale_seconds)
+           AND greatest(worker.last_heartbeat_at, pg_postmaster_start_time())
+               > clock_timestamp() - make_interval(secs => :stale_seconds)
            AS owner_is_alive,
        job.id = ANY (worker.running_job_ids) AS owner_runs_it,
        date_part('epoch', worker.last_heartbeat_at - started.at) AS said_seconds_after_start,
