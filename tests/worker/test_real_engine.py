@@ -41,6 +41,10 @@ def body(**fields: Any) -> bytes:
     return orjson.dumps({"model": "tiny", "messages": messages, "max_tokens": 8, **fields})
 
 
+# Sixty answers of 900 tokens: even the tiny model needs many seconds for them.
+LONG = body(max_tokens=900, ignore_eos=True, n=60)
+
+
 def called(processes: list[psutil.Process]) -> str:
     return " ".join(process.name() for process in processes)
 
@@ -131,9 +135,9 @@ def test_an_unknown_model_is_refused_in_openais_words(served: Served) -> None:
 
 def test_a_cancelled_request_leaves_the_engine(served: Served) -> None:
     async def story() -> None:
-        long = body(max_tokens=900, ignore_eos=True)
-        task = asyncio.create_task(served.engine.ask(CHAT, long, "long"))
-        while (await served.engine.metrics())["running"] != 1:
+        task = asyncio.create_task(served.engine.ask(CHAT, LONG, "long"))
+        while not (await served.engine.metrics())["running"]:
+            assert not task.done()
             await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -149,11 +153,8 @@ def test_a_killed_core_is_noticed_and_a_restart_answers_again(served: Served) ->
     async def story() -> None:
         engine, family = served.engine, served.family()
         assert "EngineCore" in called(family)
-        asks = [
-            asyncio.create_task(engine.ask(CHAT, body(max_tokens=900, ignore_eos=True), f"k{n}"))
-            for n in range(4)
-        ]
-        while (await engine.metrics())["running"] != len(asks):
+        asks = [asyncio.create_task(engine.ask(CHAT, LONG, f"k{number}")) for number in range(4)]
+        while not (await engine.metrics())["running"]:
             await asyncio.sleep(0.01)
         core = next(process for process in family if "EngineCore" in process.name())
         os.kill(core.pid, signal.SIGKILL)

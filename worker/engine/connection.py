@@ -19,6 +19,8 @@ from worker.engine.metrics import parse
 _OWN_KEEP_ALIVE_SECONDS = 600.0
 _EXTERNAL_KEEP_ALIVE_SECONDS = 3.0
 PROBE_SECONDS = 5.0
+# How a lost connection shows; RuntimeError is aiohttp's "Session is closed", by our own stop.
+LOST = (aiohttp.ClientError, OSError, RuntimeError)
 
 
 class Health(Enum):
@@ -55,7 +57,7 @@ class Connection:
     async def post(
         self, endpoint: str, body: bytes, request_id: str, timeout_seconds: float
     ) -> Answer:
-        """Ask once. Raises TimeoutError after `timeout_seconds`, ClientError, OSError."""
+        """Ask once. Raises TimeoutError after `timeout_seconds`, and those of LOST."""
         async with self._session.post(
             self._base + endpoint,
             data=body,
@@ -75,7 +77,7 @@ class Connection:
                 return Health.GOOD if is_good else Health.BAD
         except TimeoutError:
             return Health.SILENT
-        except (aiohttp.ClientError, OSError):
+        except LOST:
             return Health.BAD
 
     async def version(self) -> str | None:
@@ -84,7 +86,7 @@ class Connection:
             async with self._session.get(self._base + "/version") as response:
                 version = orjson.loads(await response.read()).get("version")
                 return version if isinstance(version, str) else None
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError, AttributeError):
+        except (*LOST, TimeoutError, ValueError, AttributeError):
             return None
 
     async def metrics(self, timeout_seconds: float = PROBE_SECONDS) -> dict[str, float] | None:
@@ -94,7 +96,7 @@ class Connection:
                 self._base + "/metrics", timeout=aiohttp.ClientTimeout(total=timeout_seconds)
             ) as response:
                 return parse(await response.text()) if response.status == 200 else None
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
+        except (*LOST, TimeoutError, ValueError):
             return None
 
     async def close(self) -> None:

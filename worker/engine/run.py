@@ -6,11 +6,9 @@ import asyncio
 import time
 from collections.abc import Callable
 
-import aiohttp
-
 from app.core.engines import ModelSpec
 from worker.engine.answers import Answer, tells_of_death
-from worker.engine.connection import PROBE_SECONDS, Connection, Health
+from worker.engine.connection import LOST, PROBE_SECONDS, Connection, Health
 from worker.engine.errors import EngineBusy, EngineGone
 from worker.engine.metrics import progress
 from worker.engine.process import EngineProcess
@@ -73,8 +71,7 @@ class Run:
                 answer = await self.connection.post(endpoint, body, request_id, timeout_seconds)
             except TimeoutError:
                 raise
-            except (aiohttp.ClientError, OSError, RuntimeError) as fault:
-                # RuntimeError: "Session is closed", by a stop in the meantime.
+            except LOST as fault:
                 await self._raise_if_gone(str(fault) or type(fault).__name__)
                 if is_last:
                     raise EngineBusy(f"The connection broke twice: {fault}.") from fault
