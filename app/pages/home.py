@@ -75,13 +75,13 @@ def _queue_sentence(now: dict[str, Any]) -> str:
             f"{number(done['total_requests'])} requests answered, "
             f"{about(job['timing']['eta_seconds'])} to go."
         )
-    if not waiting:
-        words += " Nothing waits."
-    elif len(waiting) == 1:
-        words += f" One waits; it starts in {about(waiting[0]['starts_in_seconds'])}."
-    else:
-        starts = about(waiting[0]["starts_in_seconds"])
-        words += f" {number(len(waiting))} wait; the next starts in {starts}."
+    count = (
+        f"{number(len(waiting))} {'waits' if len(waiting) == 1 else 'wait'}"
+        if waiting
+        else ("Nothing waits")
+    )
     if now["worker"]["status"] in ("absent", "offline"):
-        words += " No worker is running: batches wait until one does."
-    return words
+        return f"{words} {count}. No worker is running: batches wait until one does."
+    if not waiting:
+        return f"{words} {count}."
+    return f"{words} {count}; the next starts in {about(waiting[0]['starts_in_seconds'])}."

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from flask import Flask
 from playwright.sync_api import Page, expect
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from tests.pages import seed
@@ -80,6 +81,42 @@ def test_the_indicator_says_offline_and_live_again(open_page: Open, complaints: 
     expect(page.locator("#live")).to_contain_text("Offline")
     page.context.set_offline(False)
     expect(page.locator("#live")).to_contain_text("Live")
+
+
+def test_without_a_stream_pages_refresh_every_30_seconds(
+    open_page: Open, session: Session, complaints: Complaints
+) -> None:
+    complaints.are_expected = True
+    batch = seed.add_batch(session, "in_progress", id="batch_a")
+    page = open_page("/")
+    page.route("**/changes", lambda route: route.fulfill(status=503))
+    page.clock.install()
+    page.goto("/history")
+    expect(page.locator("#live")).to_contain_text("Every 30 s")
+    batch.completed = 57
+    session.commit()
+    page.clock.fast_forward(31_000)
+    expect(page.locator("#job-batch_a .counts")).to_have_text("57 / 100")
+
+
+def test_a_page_that_the_database_can_not_give_says_so_and_what_still_holds(
+    open_page: Open, session: Session, complaints: Complaints
+) -> None:
+    complaints.are_expected = True
+    page = open_page("/")
+    session.execute(text("ALTER TABLE batch RENAME TO batch_away"))
+    session.commit()
+    try:
+        answer = page.goto("/history")
+        assert answer is not None
+        assert answer.status == 503
+        expect(page.locator("main")).to_contain_text("Nothing that was sent is lost")
+        assert violations(page) == []
+    finally:
+        session.execute(text("ALTER TABLE batch_away RENAME TO batch"))
+        session.commit()
+    page.click("text=try now")
+    expect(page.locator("h1")).to_have_text("Job history")
 
 
 def test_the_first_key_press_offers_to_skip_to_the_content(open_page: Open) -> None:
