@@ -7,8 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -21,17 +19,6 @@ from tests.conftest import wait_until
 PR_CAPBSET_DROP, CAP_SETGID, CAP_SETUID = 24, 6, 7
 
 SMALL = ("fsync=off", "shared_buffers=16MB", "max_connections=20", "max_wal_size=64MB")
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder that every user may pass through."""
-    folder = Path(tempfile.mkdtemp(prefix="stoker-up-"))
-    folder.chmod(0o711)
-    yield folder
-    for base in (folder, *(found.parent for found in folder.rglob("postgres.log"))):
-        embedded.stop(base, "immediate")
-    shutil.rmtree(folder)
 
 
 def ask(url: str, question: str) -> object:

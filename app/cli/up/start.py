@@ -122,14 +122,14 @@ class Start:
 
     async def _start_web(self) -> None:
         """First and alone, so that the page is there soon."""
-        await self._start_child("web")
-        deadline = time.monotonic() + WEB_SECONDS
-        client = Client(self._base_url)
-        while not await asyncio.to_thread(client.is_up):
-            if time.monotonic() > deadline:
-                raise UpError(f"The web server does not answer within {WEB_SECONDS:.0f} s.", 1)
-            await asyncio.sleep(POLL_SECONDS)
-        self._screen.line(f"✓ The page answers at {self._base_url}/", "bold")
+        with self._screen.step("Starting the web server", f"The page answers at {self._base_url}/"):
+            await self._start_child("web")
+            deadline = time.monotonic() + WEB_SECONDS
+            client = Client(self._base_url)
+            while not await asyncio.to_thread(client.is_up):
+                if time.monotonic() > deadline:
+                    raise UpError(f"The web server does not answer within {WEB_SECONDS:.0f} s.", 1)
+                await asyncio.sleep(POLL_SECONDS)
 
     async def _migrate(self) -> None:
         if await asyncio.to_thread(_is_current, self._settings.database_url):
