@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -127,6 +128,7 @@ def test_a_bad_file_fails_its_batch_with_lines_and_codes(sdk: openai.OpenAI, wor
 
 
 def test_a_cancelled_batch_keeps_what_was_answered(sdk: openai.OpenAI, worker: Stack) -> None:
+    worker.write_models(fake={"WINDOW": "16"})  # all at once, whatever their order
     lines = [chat(f"r{n}", "Hi" if n < 4 else "SLOW 30") for n in range(16)]
     batch = submit(sdk, lines)
     while not (counts := sdk.batches.retrieve(batch.id).request_counts) or counts.completed < 4:
@@ -235,3 +237,23 @@ def test_a_lost_answer_makes_one_batch(live_server: LiveServer, api_key: str) ->
         batch = submit(sdk, [chat("a")])
         assert transport.lost == 1
         assert [found.id for found in sdk.batches.list()] == [batch.id]
+
+
+def test_the_same_post_many_times_at_once_makes_one_batch(
+    live_server: LiveServer, sdk: openai.OpenAI, api_key: str
+) -> None:
+    file = sdk.files.create(file=("x.jsonl", jsonl([chat("a")])), purpose="batch")
+    body = {
+        "input_file_id": file.id,
+        "endpoint": "/v1/chat/completions",
+        "completion_window": "24h",
+    }
+    headers = {"Authorization": f"Bearer {api_key}", "Idempotency-Key": "once"}
+
+    def post(_: int) -> str:
+        answer = httpx.post(live_server.api_url + "/batches", json=body, headers=headers)
+        return str(answer.json()["id"])
+
+    with ThreadPoolExecutor(20) as pool:
+        assert len(set(pool.map(post, range(40)))) == 1
+    assert len(list(sdk.batches.list())) == 1
