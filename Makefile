@@ -94,11 +94,12 @@ nginx:
 
 # Locks. torch's CPU build is installed on its own, so its pure-Python needs are named here.
 TORCH_NEEDS = filelock fsspec jinja2 networkx sympy typing-extensions setuptools
-compile = $(VENV)/lock/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet
-lock: ## Choose all versions anew and write the lock files
+compile = $(VENV)/lock/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet $(ARGS)
+lock: ## Write the lock files (pinned versions stay where they can; ARGS=--upgrade takes the newest)
 	@$(find_python); $$python -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet $(UV)
 	@printf '%s\n' $(TORCH_NEEDS) > $(VENV)/lock/torch-needs.in
-	@{ cat requirements-overrides.txt; echo "torch ; python_version < '0'"; } > $(VENV)/lock/cpu-overrides.txt
+	@{ cat requirements-overrides.txt; for name in torch triton; do echo "$$name ; python_version < '0'"; done; } \
+		> $(VENV)/lock/cpu-overrides.txt
 	@{ cat requirements-overrides.txt; echo "certifi>=2026.10"; } > $(VENV)/lock/gpu-overrides.txt
 	$(compile) pyproject.toml $(VENV)/lock/torch-needs.in --extra cpu --override $(VENV)/lock/cpu-overrides.txt -o requirements-cpu.lock
 	$(compile) pyproject.toml $(VENV)/lock/torch-needs.in --extra cpu --extra dev -c requirements-cpu.lock \
