@@ -62,6 +62,7 @@ def create_command(
 ) -> None:
     """Make a key called NAME and print it, this once."""
     session = db.session()
+    users.ensure_admin(session)  # where `flask up` never ran, this may be the first command
     key, plain = keys.create(
         session,
         users.get(session, user_name),

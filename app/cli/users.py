@@ -33,6 +33,7 @@ def link_command(name: str, minutes: float | None, as_json: bool) -> None:
     """Print a link that signs NAME's browser in, once."""
     settings = current_settings()
     session = db.session()
+    users.ensure_admin(session)  # where `flask up` never ran, this may be the first command
     user = users.get(session, name)
     token = sessions.create_sign_in_link(session, user, minutes or settings.sign_in_link_minutes)
     session.commit()
