@@ -14,14 +14,15 @@ from app.pages.fragments import wants_fragment
 
 blueprint = Blueprint("home", __name__)
 
-# curl alone, so that it works on any machine; {{ and }} are the JSON's own braces.
 _FIRST_BATCH = """\
-. {env}    # exports OPENAI_BASE_URL={url} and OPENAI_API_KEY
-key="Authorization: Bearer $OPENAI_API_KEY"
-file=$(curl -s "$OPENAI_BASE_URL/files" -H "$key" -F purpose=batch \\
-  -F file=@examples/first_batch.jsonl | grep -o 'file-[0-9a-f]*' | head -n 1)
-curl -s "$OPENAI_BASE_URL/batches" -H "$key" -H "Content-Type: application/json" -d '{{
-  "input_file_id": "'$file'", "endpoint": "/v1/chat/completions", "completion_window": "24h"}}'"""
+. {env}    # OPENAI_BASE_URL={url} and OPENAI_API_KEY
+.venv/bin/python - <<'END'
+from openai import OpenAI
+client = OpenAI()
+file = client.files.create(file=open("examples/first_batch.jsonl", "rb"), purpose="batch")
+print(client.batches.create(
+    input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h").id)
+END"""
 
 
 @dataclass(frozen=True)

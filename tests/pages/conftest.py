@@ -45,7 +45,9 @@ def database_url(postgres: str, template_database: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def settings(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Settings:
     """Settings of the one web server that all pages come from."""
-    return load_settings(var=tmp_path_factory.mktemp("var"), database_url=database_url)
+    var = tmp_path_factory.mktemp("var")
+    (var / "models.toml").write_text('[models.smollm2-135m-instruct]\npath = "org/model"\n')
+    return load_settings(var=var, database_url=database_url)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +12,9 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from app.core import keys, users
+from app.core.settings import Settings
+from tests.conftest import ROOT, LiveServer
 from tests.pages import seed
 from tests.pages.conftest import Complaints, violations, wait_until_live
 
@@ -152,12 +157,33 @@ def test_narrow_screens_have_the_pages_in_reach_and_rows_as_cards(
 
 def test_home_tells_what_is_served_and_links_the_history(open_page: Open, session: Session) -> None:
     page = open_page("/")
+    expect(page.locator(".models")).to_contain_text("smollm2-135m-instruct")
+    expect(page.locator(".models")).to_contain_text("/v1/chat/completions")
     expect(page.locator(".sentence")).to_contain_text("Nothing runs. Nothing waits.")
     expect(page.locator("#send-batch")).to_contain_text("OPENAI_BASE_URL")
     assert "sk-stoker" not in page.content()
     seed.add_batch(session, "queued")
     page.click("text=Job History")
     expect(page.locator("h1")).to_have_text("Job history")
+
+
+def test_the_command_on_the_page_sends_a_batch(
+    open_page: Open, session: Session, settings: Settings, live_server: LiveServer
+) -> None:
+    page = open_page("/history")
+    wait_until_live(page)
+    command = page.locator("#first-batch").inner_text()
+    _, key = keys.create(session, users.ensure_admin(session), "pages")
+    session.commit()
+    (settings.var_path / "env").write_text(
+        f"export OPENAI_BASE_URL={live_server.api_url}\nexport OPENAI_API_KEY={key}\n"
+    )
+    assert command.startswith(f". {settings.var}/env")
+    command = command.replace(".venv/bin/python", sys.executable)
+    sent = subprocess.run(["sh", "-c", command], cwd=ROOT, check=False, capture_output=True)
+    assert sent.returncode == 0, sent.stderr.decode()
+    batch_id = sent.stdout.decode().strip()
+    expect(page.locator(f"#job-{batch_id} .badge")).to_have_text("Validating")
 
 
 def test_no_template_has_inline_script_or_style(app: Flask) -> None:
