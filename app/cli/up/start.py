@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import importlib
 import os
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -142,7 +144,7 @@ class Start:
         settings = self._settings
         if settings.models_file is not None:
             return
-        models.write_registry(settings.var_path, has_gpu=models.has_gpu())
+        models.write_registry(settings.var_path)
         models.link_embedding_model(settings.var_path)
         if models.is_wanted(settings.var_path) and not models.is_built(settings.var_path):
             with self._screen.step("Building the demonstration model", "The model is built"):
@@ -153,6 +155,8 @@ class Start:
         how = await self._supervisor.run(program)
         if how != "ended with exit code 0":
             said = next((line for line in reversed(program.last_lines) if line.strip()), "")
+            if any(os.strerror(errno.ENOSPC) in line for line in program.last_lines):
+                said = "the disk is full, make room and start again."
             raise UpError(f"The step “{name}” {how}: {said}", 1)
 
     async def _start_child(self, name: str) -> None:
@@ -163,6 +167,8 @@ class Start:
         environment = {
             **os.environ,
             "DATABASE_URL": settings.database_url,
+            # The children run in the checkout; the file that was read may be another.
+            "STOKER_CONFIG": str(Path(os.environ.get("STOKER_CONFIG", "stoker.toml")).resolve()),
             "STOKER_VAR": str(settings.var_path),
             "STOKER_HOST": settings.host,
             "STOKER_PORT": str(settings.port),
