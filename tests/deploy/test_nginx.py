@@ -135,9 +135,7 @@ def test_signing_in_works_behind_https_and_pages_name_the_outer_address(
     cookie = sessions.consume_sign_in_link(session, token, session_days=1)
     session.commit()
     with connect(proxy) as connection:
-        send_head(
-            connection, proxy, "GET /", Cookie=f"__Host-session={cookie}", Connection="close"
-        )
+        send_head(connection, proxy, "GET /", Cookie=f"__Host-session={cookie}", Connection="close")
         answer = receive(connection)
         page = answer.read().decode()
     assert answer.status == 200
