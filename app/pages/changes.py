@@ -57,7 +57,8 @@ def _has_left(client: socket.socket | None) -> bool:
     if client is None:
         return False
     try:
-        readable, _, _ = select.select([client], [], [], 0)
-        return bool(readable) and not client.recv(1, socket.MSG_PEEK)
+        poll = select.poll()  # select itself knows no descriptor beyond 1024
+        poll.register(client, select.POLLIN)
+        return bool(poll.poll(0)) and not client.recv(1, socket.MSG_PEEK)
     except OSError:
         return True
