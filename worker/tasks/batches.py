@@ -17,7 +17,7 @@ from app.core.models import FINAL, Attempt, Batch
 from app.core.results import LeaseLost, NewResult
 from app.core.sql import statement
 from worker import steps
-from worker.asks import Asks
+from worker.asks import read_unanswered
 from worker.bodies import BodyReader
 from worker.house import House
 from worker.outages import is_outage
@@ -159,7 +159,7 @@ class BatchStep:
 
     async def _run(self, batch: Batch) -> None:
         settings = self.house.settings
-        asks = await self._in_thread(lambda session: _unanswered(session, batch))
+        asks = await self._in_thread(lambda session: read_unanswered(session, batch.number))
         self.log.info("running", requests=len(asks), model=batch.model)
         writer: Writer[NewResult] = Writer(
             lambda rows: self._write(batch, rows),
@@ -291,11 +291,3 @@ class BatchStep:
                 .values(engine_deaths=Batch.engine_deaths + deaths)
             )
             session.commit()
-
-
-def _unanswered(session: Session, batch: Batch) -> Asks:
-    asks = Asks()
-    query = statement("requests", "unanswered").execution_options(yield_per=5000)
-    for rows in session.execute(query, {"batch_number": batch.number}).partitions():
-        asks.add(row.tuple() for row in rows)
-    return asks

@@ -14,22 +14,13 @@ ORDER BY line
 LIMIT :limit;
 
 -- name: unanswered
--- Dispatch order: requests that share a prefix stand together, groups with the longest answers
--- first (their decoding overlaps the others' prefill), long answers first within a prefix.
-WITH prefixes AS (
-    SELECT substr(prefix_key::text, 1, 18) AS prefix, max(max_tokens) AS longest, count(*) AS size
-    FROM request
-    WHERE batch_number = :batch_number
-    GROUP BY 1
-)
-SELECT request.line, request.position, request.length, coalesce(suspect.deaths, 0) AS deaths
+-- What is still to be asked, in no order; the worker puts it in dispatch order (see worker.asks).
+SELECT request.line, request.position, request.length, request.max_tokens, request.prefix_key,
+       coalesce(suspect.deaths, 0)::int AS deaths
 FROM request
-JOIN prefixes ON prefixes.prefix = substr(request.prefix_key::text, 1, 18)
 LEFT JOIN suspect ON suspect.batch_number = request.batch_number AND suspect.line = request.line
 LEFT JOIN result ON result.batch_number = request.batch_number AND result.line = request.line
-WHERE request.batch_number = :batch_number AND result.line IS NULL
-ORDER BY prefixes.longest DESC, prefixes.size DESC, request.prefix_key, request.max_tokens DESC,
-         request.line;
+WHERE request.batch_number = :batch_number AND result.line IS NULL;
 
 -- name: suspect
 -- These requests were in the engine when it died.

@@ -1,0 +1,1 @@
+"""Measurements, as ratios between interleaved runs; `make test` does not run them."""
