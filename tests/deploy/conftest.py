@@ -7,7 +7,8 @@ import shutil
 import socket
 import ssl
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.conftest import ROOT, LiveServer, free_port, wait_until
+from app.core.settings import Settings, load_settings
+from tests.conftest import ROOT, LiveServer, free_port, new_database, serve, wait_until
 
 HOST = "stoker.example.org"
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
@@ -57,13 +59,33 @@ class Proxy:
         return f"{HOST}:{self.https_port}"
 
 
-@pytest.fixture
-def proxy(start_server: Callable[..., LiveServer], tmp_path: Path) -> Iterator[Proxy]:
+@pytest.fixture(scope="session")
+def database_url(postgres: str, template_database: str) -> Iterator[str]:
+    """One database for all that is asked through nginx."""
+    with new_database(postgres, template_database) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Settings:
+    """Settings of the one web server behind nginx."""
+    var = tmp_path_factory.mktemp("var")
+    return load_settings(
+        var=var, database_url=database_url, min_free_disk_bytes=0, secure_cookies=True
+    )
+
+
+@pytest.fixture(scope="session")
+def proxy(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     """nginx on free ports, with our configuration but for ports, addresses and certificate."""
     assert Path(NGINX).exists(), "nginx is missing: run `make nginx`, or put nginx on PATH."
-    server = start_server(STOKER_SECURE_COOKIES="true")
-    folder = tmp_path / "nginx"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("nginx")
+    with serve(settings, folder) as server, _nginx(folder, server) as proxy:
+        yield proxy
+
+
+@contextmanager
+def _nginx(folder: Path, server: LiveServer) -> Iterator[Proxy]:
     _write_certificate(folder)
     http_port, https_port = free_port(), free_port()
     _write_configuration(folder, urlsplit(server.url).netloc, http_port, https_port)
