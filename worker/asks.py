@@ -100,7 +100,9 @@ class Asks:
 
 def read_unanswered(session: Session, batch_number: int) -> Asks:
     """What of a batch has no result yet: by one COPY, a million rows take about two seconds."""
-    query = statement("requests", "unanswered").bindparams(batch_number=batch_number)
+    query = statement("requests", "unanswered").bindparams(  # type: ignore[no-untyped-call]
+        batch_number=batch_number
+    )
     # COPY takes no parameters; the only one is a number of ours.
     words = str(
         query.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})
@@ -108,7 +110,7 @@ def read_unanswered(session: Session, batch_number: int) -> Asks:
     content = bytearray()
     with (
         driver_connection(session).cursor() as cursor,
-        cursor.copy(f"COPY ({words}) TO STDOUT (FORMAT binary)") as copy,  # type: ignore[arg-type]
+        cursor.copy(f"COPY ({words}) TO STDOUT (FORMAT binary)") as copy,
     ):
         for piece in copy:
             content += piece
@@ -130,7 +132,7 @@ def dispatch_order(rows: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
     np.maximum.at(longest, member_of, rows["max_tokens"].astype(np.int64))
     size = np.bincount(member_of, minlength=len(groups))
     # lexsort: the last key is the first to be compared.
-    return np.lexsort(
+    order: npt.NDArray[np.intp] = np.lexsort(
         (
             rows["line"].astype(np.int64),
             -rows["max_tokens"].astype(np.int64),
@@ -140,3 +142,4 @@ def dispatch_order(rows: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
             -longest[member_of],
         )
     )
+    return order
