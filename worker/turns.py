@@ -238,7 +238,9 @@ class Turns:
         log.info("engine.ready", model=model, seconds=round(self.load_seconds, 1))
 
     def _resize(self, spec: ModelSpec) -> None:
-        size = spec.request_window()
+        # Our default flags count too: they say how much the engine computes at once.
+        flags = tuple(self.engine.flags) or spec.flags
+        size = spec.model_copy(update={"flags": flags}).request_window()
         if self.runs:
             self.window.size = size
         else:
