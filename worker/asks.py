@@ -100,13 +100,11 @@ class Asks:
 
 def read_unanswered(session: Session, batch_number: int) -> Asks:
     """What of a batch has no result yet: by one COPY, a million rows take about two seconds."""
-    query = statement("requests", "unanswered").bindparams(  # type: ignore[no-untyped-call]
-        batch_number=batch_number
-    )
+    query = statement("requests", "unanswered").bindparams(batch_number=batch_number)
     # COPY takes no parameters; the only one is a number of ours.
-    words = str(
-        query.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})
-    ).rstrip(";\n ")
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    words = str(query.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
+    words = words.rstrip(";\n ")
     content = bytearray()
     with (
         driver_connection(session).cursor() as cursor,
