@@ -3,6 +3,7 @@
 Bodies are limited by the application, which knows uploads from other requests, not here.
 """
 
+import ctypes
 import os
 import signal
 import sys
@@ -55,3 +56,11 @@ def post_worker_init(worker):  # type: ignore[no-untyped-def]
 
     signal.signal(signal.SIGTERM, end_streams_and_stop)
     signal.siginterrupt(signal.SIGTERM, False)
+
+
+_PR_SET_PDEATHSIG = 1
+
+
+def post_fork(server: object, worker: object) -> None:
+    """A web process ends with its master: one that lived on would keep the port."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -7,12 +7,14 @@ import fcntl
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # The demonstration model (twice while it is made), a new Postgres folder and its first WAL files.
 FIRST_START_BYTES = 1024**3
 LATER_START_BYTES = 128 * 1024**2
+PATIENCE_SECONDS = 1.0
 
 
 class UpError(Exception):
@@ -42,13 +44,15 @@ def data_folder(var: Path) -> Iterator[None]:
             "--var."
         ) from fault
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        _patiently(lambda: fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB))
     except BlockingIOError as fault:
+        os.close(folder)
         raise UpError(
             f"Stoker runs already on the data folder {var}: stop it, or choose another with VAR= "
             "or --var (and another port)."
         ) from fault
+    try:
+        yield
     finally:
         os.close(folder)
 
@@ -56,12 +60,7 @@ def data_folder(var: Path) -> Iterator[None]:
 def check_port(host: str, port: int) -> None:
     """Raises UpError when the port can't be listened on."""
     try:
-        address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, _, _, name = address[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(name)
-            probe.listen(1)
+        _patiently(lambda: _listen(host, port))
     except OSError as fault:
         if isinstance(fault, socket.gaierror):
             raise UpError(f"The host name {host} can't be resolved: set STOKER_HOST.") from fault
@@ -69,6 +68,27 @@ def check_port(host: str, port: int) -> None:
             f"Port {port} of {host} can't be listened on ({fault.strerror}): another program may "
             "have it, choose another with PORT= or --port."
         ) from fault
+
+
+def _listen(host: str, port: int) -> None:
+    address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, _, _, name = address[0]
+    with socket.socket(family, kind) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(name)
+        probe.listen(1)
+
+
+def _patiently(attempt: Callable[[], None]) -> None:
+    """What a killed predecessor had is free a moment later."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return attempt()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)
 
 
 def check_disk(var: Path, needed: int) -> None:
