@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
 import structlog
-from sqlalchemy.orm import Session
 
 from app.core import queue
 from app.core.db import SessionFactory
@@ -149,7 +147,7 @@ class Turns:
             await self._load(model)
 
     async def _look(self) -> None:
-        waiting = await asyncio.to_thread(self._read, queue.list_waiting_models)
+        arriving, waiting = await asyncio.to_thread(self._read)
         due = queue.next_model(
             waiting,
             active=self.active,
@@ -167,7 +165,7 @@ class Turns:
             if self._is_overdue(waiting, due):
                 for run in list(self.runs):
                     run.stop("yield", _YIELD_SECONDS)
-            if not self.runs:
+            if not self.runs and not (self.is_ready and queue.is_early(arriving, waiting, due)):
                 await self._load(due)
         elif self.error is not None:
             # A batch is being fetched to be told why. If none comes, there is nobody to tell.
@@ -181,11 +179,9 @@ class Turns:
         ):
             await self._load(self.active)
 
-    def _read(
-        self, read: Callable[[Session], list[queue.WaitingModel]]
-    ) -> list[queue.WaitingModel]:
+    def _read(self) -> tuple[tuple[int, int] | None, list[queue.WaitingModel]]:
         with self.sessions() as session:
-            return read(session)
+            return queue.first_arriving(session), queue.list_waiting_models(session)
 
     def _has_room(self, waiting: list[queue.WaitingModel]) -> bool:
         """One batch on deck is enough, unless a more urgent one waits behind it."""

@@ -15,9 +15,12 @@ import threading
 import tomllib
 from pathlib import Path
 
+import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from app.core.errors import NotFound, Unavailable
+
+log = structlog.get_logger(__name__)
 
 ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
 # vLLM's own default of --max-num-seqs on most GPUs; twice as many requests keep it fed.
@@ -141,7 +144,11 @@ class Registry(BaseModel):
 
 
 class RegistryFile:
-    """The registry as its file says at this moment; cheap enough to ask for every request."""
+    """The registry as its file says at this moment; cheap enough to ask for every request.
+
+    A file that was good and is broken by an edit changes nothing until it is mended: what runs
+    goes on with what it knew, and the fault is logged once.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -150,7 +157,10 @@ class RegistryFile:
         self._registry = Registry()
 
     def read(self) -> Registry:
-        """The registry, read again only when its file has changed. Raises RegistryError."""
+        """The registry, read again only when its file has changed.
+
+        Raises RegistryError when the file has not been good since this process began.
+        """
         try:
             found = self.path.stat()
             stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
@@ -158,7 +168,12 @@ class RegistryFile:
             return Registry()
         with self._lock:
             if stamp != self._stamp:
-                self._registry = load_registry(self.path)
+                try:
+                    self._registry = load_registry(self.path)
+                except RegistryError as fault:
+                    if self._stamp is None:
+                        raise
+                    log.error("models.ignored", error=fault.message)
                 self._stamp = stamp
             return self._registry
 

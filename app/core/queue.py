@@ -10,12 +10,15 @@ from typing import Any
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
+from app.core import batches
 from app.core.models import Worker
 from app.core.sql import statement
 
 # Beyond it nobody needs an exact place; the page and the API say how many wait in all.
 LIMIT = 2000
 _ALIVE_SECONDS = 30
+# A million requests take about half of it.
+_VALIDATION_SECONDS = 60.0
 _UNKNOWN_TOKENS_PER_SECOND = 100.0
 
 
@@ -40,6 +43,29 @@ def list_waiting_models(session: Session) -> list[WaitingModel]:
         WaitingModel(row.model, row.priority, row.number, row.oldest_at)
         for row in session.execute(statement("queue", "waiting_models"))
     ]
+
+
+def first_arriving(session: Session) -> tuple[int, int] | None:
+    """The rank of the best batch that is still being validated, None when there is none.
+
+    Read it before `list_waiting_models`: a batch that arrives in between is then seen twice
+    rather than not at all.
+    """
+    row = session.execute(
+        statement("queue", "first_arriving"),
+        {"queue": batches.QUEUE, "seconds": _VALIDATION_SECONDS},
+    ).one_or_none()
+    return None if row is None else (-row.priority, row.number)
+
+
+def is_early(arriving: tuple[int, int] | None, waiting: Sequence[WaitingModel], due: str) -> bool:
+    """Whether a swap to `due` should wait for a batch that goes before all of its batches.
+
+    It may be for the model that is loaded; the swap would have to be undone at once.
+    """
+    return arriving is not None and all(
+        arriving <= (-entry.priority, entry.number) for entry in waiting if entry.model == due
+    )
 
 
 def next_model(

@@ -113,3 +113,21 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     assert list(registry.read().models) == ["n"]
     path.unlink()
     assert registry.read().models == {}
+
+
+def test_a_file_that_an_edit_breaks_leaves_the_models_as_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "models.toml"
+    path.write_text('[models.one]\npath = "."\n')
+    registry = RegistryFile(path)
+    assert list(registry.read().models) == ["one"]
+    path.write_text("[models.one\n")
+    assert list(registry.read().models) == ["one"]
+    path.write_text('[models.two]\npath = "."\n')
+    assert list(registry.read().models) == ["two"]
+
+
+def test_a_file_that_was_never_good_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "models.toml"
+    path.write_text("[models.one\n")
+    with pytest.raises(RegistryError):
+        RegistryFile(path).read()

@@ -24,6 +24,17 @@ WHERE batch.status IN ('in_progress', 'cancelling')
   AND job.status = 'todo' AND job.queue_name = 'model:' || batch.model
 GROUP BY batch.model;
 
+-- name: first_arriving
+-- The best-ranked batch that is on its way to a model's queue, unless that takes unusually long.
+SELECT batch.priority, batch.number
+FROM batch
+JOIN procrastinate_jobs AS job ON job.id = batch.job_id
+WHERE batch.status IN ('validating', 'in_progress')
+  AND job.status IN ('todo', 'doing') AND job.queue_name = :queue
+  AND batch.created_at > clock_timestamp() - make_interval(secs => :seconds)
+ORDER BY batch.priority DESC, batch.number
+LIMIT 1;
+
 -- name: model_speeds
 -- Tokens and requests per second of the last batches of each model: what an estimate rests on.
 SELECT model,
