@@ -24,6 +24,7 @@ from app.core.logging import configure_logging
 from app.core.settings import Settings, SettingsError, load_settings
 from app.core.workers import Pulse
 from worker.heart import Heart
+from worker.webhooks import Courier
 
 log = structlog.get_logger("housekeeper")
 
@@ -41,7 +42,7 @@ class Housekeeper:
         self.settings = settings
         self.id = uuid4()
         self.sessions: SessionFactory = sessionmaker(
-            make_engine(settings, "housekeeper", pool_size=4), expire_on_commit=False
+            make_engine(settings, "housekeeper", pool_size=6), expire_on_commit=False
         )
         self.queue_app = procrastinate.App(
             connector=procrastinate.SyncPsycopgConnector(
@@ -104,15 +105,18 @@ class Housekeeper:
                 max_instances=1,
                 coalesce=True,
             )
+        courier = Courier(self.settings, self.sessions)
         with self.queue_app.open():
             self._safely(self._remove_leftovers)()
             scheduler.start()
+            courier.start()
             log.info("housekeeper.leads", pid=os.getpid())
             try:
                 while not self.stopping.wait(_LEADER_RETRY_SECONDS):
                     lead.execute("SELECT 1")
             finally:
                 # Another may lead by now: nothing of ours may still run then.
+                courier.stop()
                 scheduler.shutdown(wait=True)
 
     def _safely(self, chore: Callable[[], object]) -> Callable[[], None]:

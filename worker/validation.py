@@ -18,7 +18,7 @@ import orjson
 from sqlalchemy import func, update
 from sqlalchemy.orm import Session
 
-from app.core import jobs
+from app.core import jobs, webhooks
 from app.core.batches import ENDPOINTS
 from app.core.db import driver_connection
 from app.core.models import Batch
@@ -369,4 +369,6 @@ def _record(session: Session, batch: Batch, token: UUID, findings: Findings) -> 
     if not held.rowcount:  # type: ignore[attr-defined]
         session.rollback()
         raise LeaseLost(batch.id)
+    if findings.errors:
+        webhooks.enqueue(session, batch, "failed")
     jobs.announce(session, "batch", batch.id)

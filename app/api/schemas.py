@@ -9,6 +9,7 @@ import orjson
 from flask import request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from app.core import webhooks
 from app.core.batches import NewBatch
 from app.core.errors import Invalid
 from app.core.files import LONGEST_EXPIRY_SECONDS, SHORTEST_EXPIRY_SECONDS
@@ -53,6 +54,15 @@ class Webhook(_Strict):
         if not is_fit or any(not sign.isprintable() or sign == " " for sign in url):
             raise ValueError("must be an http or https address without a user name")
         return url
+
+    @field_validator("secret")
+    @classmethod
+    def _signs(cls, secret: str | None) -> str | None:
+        try:
+            webhooks.key(secret or "-")
+        except ValueError:
+            raise ValueError("must be base64 after 'whsec_'") from None
+        return secret
 
 
 class BatchBody(_Strict):

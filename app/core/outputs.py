@@ -10,7 +10,7 @@ import orjson
 from sqlalchemy import func, update
 from sqlalchemy.orm import Session
 
-from app.core import files, jobs
+from app.core import files, jobs, webhooks
 from app.core.models import Batch
 from app.core.results import LeaseLost, output_line
 from app.core.settings import Settings
@@ -67,6 +67,7 @@ def finalize(
                 draft.keep()
                 values[f"{kind}_file_id"] = _add_file(session, settings, batch, draft, kind)
         _move(session, batch, token, None, values)
+    webhooks.enqueue(session, batch, status)
     jobs.announce(session, "batch", batch.id)
     session.commit()
 

@@ -12,7 +12,7 @@ import orjson
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from app.core import jobs
+from app.core import jobs, webhooks
 from app.core.models import Batch
 from app.core.sql import statement
 
@@ -73,7 +73,7 @@ def write(session: Session, batch: Batch, token: UUID, results: Sequence[NewResu
     }
     new = [result for result in results if result.line in inserted]
     completed = sum(result.is_success for result in new)
-    status = session.execute(
+    row = session.execute(
         statement("results", "count"),
         {
             "batch_id": batch.id,
@@ -85,13 +85,16 @@ def write(session: Session, batch: Batch, token: UUID, results: Sequence[NewResu
             "output_tokens": sum(result.usage.output_tokens for result in new),
             "reasoning_tokens": sum(result.usage.reasoning_tokens for result in new),
         },
-    ).scalar_one_or_none()
-    if status is None:
+    ).one_or_none()
+    if row is None:
         session.rollback()
         raise LeaseLost(batch.id)
+    if batch.webhook is not None:
+        counts = {"total": row.total, "completed": row.completed, "failed": row.failed}
+        webhooks.enqueue_progress(session, batch, len(new), counts)
     jobs.announce(session, "batch", batch.id)
     session.commit()
-    return str(status)
+    return str(row.status)
 
 
 def read_usage(body: dict[str, Any]) -> Usage:

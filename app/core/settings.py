@@ -144,6 +144,16 @@ class Settings(BaseSettings):
     housekeeping_seconds: Seconds = Field(
         5.0, description="How often the housekeeper looks for lost jobs and expired batches."
     )
+    webhook_hosts: tuple[str, ...] = Field(
+        (),
+        description="Hosts that webhooks may name although their address is private or their "
+        "port is neither 80 nor 443.",
+    )
+    webhook_retry_seconds: Seconds = Field(
+        5.0,
+        description="Pause after a webhook's first failed try; each further one is six times "
+        "longer, up to an hour.",
+    )
     log_format: str = Field(
         "console", pattern="^(console|json)$", description="Log lines as text or as JSON."
     )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.core import history, queue, results
+from app.core import history, queue, results, webhooks
 from app.core.models import FINAL, Batch, File
 from app.core.queue import Place
-from app.pages.display import about, number, ordinal
+from app.pages.display import about, ago, number, ordinal
 
 _SHOWN_FAILURES = 5
 
@@ -71,11 +71,17 @@ class Details:
         self.failed_requests: list[dict[str, Any]] = (
             results.list_failed(session, batch, limit=_SHOWN_FAILURES) if batch.failed else []
         )
+        self.delivery = webhooks.last_delivery(session, batch.id) if batch.webhook else None
 
     @property
     def native_status(self) -> str:
         """The batch's own status; a validated one that has not begun is queued."""
         return history.native_status(self.batch)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether anything on the page can still change."""
+        return not self.is_final or (self.delivery is not None and self.delivery.is_pending)
 
     @property
     def is_running(self) -> bool:
@@ -154,6 +160,22 @@ class Details:
             case _:
                 return f"The batch failed; {kept}."
 
+    @property
+    def webhook_sentence(self) -> str:
+        """How telling the batch's newest event went; empty before there is one."""
+        delivery = self.delivery
+        if delivery is None:
+            return ""
+        if delivery.delivered_at is not None:
+            return f"Delivered {ago(delivery.delivered_at)}"
+        tries = f"{delivery.tries} {'try' if delivery.tries == 1 else 'tries'}"
+        if not delivery.is_pending:
+            return f"Given up after {tries}: {delivery.last_error}"
+        if not delivery.tries:
+            return "About to be sent"
+        failed = f"{ordinal(delivery.tries)} try failed: {delivery.last_error}"
+        return f"{failed}; next {_soon(delivery.next_try_at)}"
+
     def _start(self) -> str:
         if self.place is None or self.place.starts_in_seconds is None:
             return ""
@@ -163,6 +185,10 @@ class Details:
         if self.place is None or self.place.duration_seconds is None:
             return ""
         return f", {about(self.place.duration_seconds)} to go"
+
+
+def _soon(at: datetime) -> str:
+    return ago(at) if at > datetime.now(UTC) + timedelta(seconds=5) else "now"
 
 
 def _per_second(count: int, seconds: float | None) -> float | None:

@@ -74,6 +74,7 @@ def upgrade() -> None:
     _create_files()
     _create_batches()
     _create_jobs()
+    _create_webhooks()
     op.execute(BATCH_JOBS)
 
 
@@ -489,3 +490,56 @@ def _create_jobs() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("worker_pkey")),
     )
     op.create_index("worker_heartbeat_idx", "worker", ["last_heartbeat_at"], unique=False)
+
+
+def _create_webhooks() -> None:
+    op.create_table(
+        "webhook_delivery",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("batch_id", sa.Text(), nullable=False),
+        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("host", sa.Text(), nullable=False),
+        sa.Column("payload", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), server_default=sa.text("'pending'"), nullable=False),
+        sa.Column("tries", sa.SmallInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column(
+            "next_try_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("clock_timestamp()"),
+            nullable=False,
+        ),
+        sa.Column("claimed_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("last_tried_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("last_status_code", sa.SmallInteger(), nullable=True),
+        sa.Column("last_error", sa.Text(), nullable=True),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("clock_timestamp()"),
+            nullable=False,
+        ),
+        sa.Column("delivered_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint(
+            "(status = 'delivered') = (delivered_at IS NOT NULL)",
+            name=op.f("webhook_delivery_delivered_at_check"),
+        ),
+        sa.CheckConstraint(
+            "status IN ('pending', 'delivered', 'dead')",
+            name=op.f("webhook_delivery_status_check"),
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("webhook_delivery_pkey")),
+    )
+    op.create_index(
+        "webhook_delivery_batch_idx",
+        "webhook_delivery",
+        ["batch_id", "created_at"],
+        unique=False,
+    )
+    op.create_index(
+        "webhook_delivery_due_idx",
+        "webhook_delivery",
+        ["next_try_at"],
+        unique=False,
+        postgresql_where=sa.text("status = 'pending'"),
+    )

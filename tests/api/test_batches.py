@@ -114,6 +114,8 @@ def test_places_in_the_queue_respect_priority(client: FlaskClient, create: Creat
         ({"webhook": {}}, "webhook.url"),
         ({"webhook": {"url": "https://example.org/", "events": ["nonsense"]}}, "webhook.events"),
         ({"webhook": {"url": "https://example.org/", "events": []}}, "webhook.events"),
+        ({"webhook": {"url": "https://example.org/", "secret": "whsec_"}}, "webhook.secret"),
+        ({"webhook": {"url": "https://example.org/", "secret": "whsec_?"}}, "webhook.secret"),
         ({"webhook": {"url": "https://example.org/", "max_retries": 11}}, "webhook.max_retries"),
         ({"webhook": {"url": "https://example.org/", "timeout": 4}}, "webhook.timeout"),
         ({"prioritty": 1}, "prioritty"),

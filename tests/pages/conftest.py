@@ -64,7 +64,7 @@ def session(session: Session) -> Iterator[Session]:
     """As everywhere, and no batch is left for the next test."""
     yield session
     session.rollback()
-    session.execute(text("TRUNCATE batch, file, request, result, worker"))
+    session.execute(text("TRUNCATE batch, file, request, result, webhook_delivery, worker"))
     session.commit()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.core import users
-from app.core.models import Batch, File, Result
+from app.core.models import Batch, File, Result, WebhookDelivery
 
 MODELS = ("google/gemma-3-4b-it", "Qwen/Qwen3-8B", "smollm2-135m-instruct")
 HOSTILE = "<script>alert(1)</script>\"'&\u202egnp.exe\x1b[31m" + "long-" * 40
@@ -90,6 +90,24 @@ def add_failure(session: Session, batch: Batch, line: int, message: str) -> None
             status_code=400,
             body=f'{{"error":{{"message":"{message}","type":"invalid_request_error"}}}}',
             last_tried_at=batch.created_at,
+        )
+    )
+    session.commit()
+
+
+def add_delivery(session: Session, batch: Batch, delivery_id: str, **fields: Any) -> None:
+    """An event of a batch with a webhook; commits. Its next try is `seconds` from now."""
+    next_try_at = datetime.now(UTC) + timedelta(seconds=fields.pop("seconds", 0))
+    session.add(
+        WebhookDelivery(
+            id=delivery_id,
+            batch_id=batch.id,
+            type="batch.completed",
+            url=(batch.webhook or {})["url"],
+            host="hooks.example.org",
+            payload="{}",
+            next_try_at=next_try_at,
+            **fields,
         )
     )
     session.commit()

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.core import jobs
+from app.core import jobs, webhooks
 from app.core.models import Batch
+from app.core.webhooks import Outcome
 from tests.pages import seed
 from tests.pages.conftest import Complaints, wait_until_live
 
 pytestmark = pytest.mark.browser
 
 Open = Callable[..., Page]
+A_WHILE_AGO = datetime.now(UTC) - timedelta(hours=2)
 
 
 def card(page: Page, title: str) -> str:
@@ -302,6 +305,41 @@ def test_a_database_that_is_away_leaves_the_page_readable(
     session.commit()
     page.select_option("[name=status]", "")
     expect(page.locator("#banner")).to_be_empty()
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, "About to be sent"),
+        ({"tries": 3, "last_error": "HTTP 500", "seconds": 45}, "3rd try failed: HTTP 500; next in 4"),
+        ({"tries": 1, "last_error": "HTTP 500"}, "1st try failed: HTTP 500; next now"),
+        ({"tries": 5, "last_error": "HTTP 410", "status": "dead"}, "Given up after 5 tries: HTTP 410"),
+        ({"tries": 1, "status": "delivered", "delivered_at": A_WHILE_AGO}, "Delivered 2 h ago"),
+    ],
+)  # fmt: skip
+def test_the_details_say_how_the_webhooks_last_event_stands(
+    open_page: Open, session: Session, fields: dict[str, Any], words: str
+) -> None:
+    webhook = {"url": "https://hooks.example.org/", "events": ["completed"]}
+    batch = seed.add_batch(session, id="batch_a", webhook=webhook)
+    seed.add_delivery(session, batch, "evt_old", status="dead", created_at=batch.created_at)
+    seed.add_delivery(session, batch, "evt_new", **fields)
+    page = open_page("/history/batch_a")
+    expect(page.locator("#batch-webhook")).to_contain_text(words)
+    is_live = fields.get("status") is None
+    expect(page.locator("#batch[data-live]")).to_have_count(1 if is_live else 0)
+
+
+def test_a_webhook_that_is_heard_while_one_looks_shows_it(
+    open_page: Open, session: Session
+) -> None:
+    batch = seed.add_batch(session, id="batch_a", job_id=1, webhook={"url": "https://example.org"})
+    seed.add_delivery(session, batch, "evt_a")
+    page = open_page("/history/batch_a")
+    wait_until_live(page)
+    (due,) = webhooks.claim(session, 1)
+    webhooks.record(session, due, Outcome(200), 5.0)
+    expect(page.locator("#batch-webhook")).to_have_text("Delivered just now")
 
 
 def test_hostile_text_is_shown_and_never_obeyed(open_page: Open, session: Session) -> None:

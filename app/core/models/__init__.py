@@ -5,8 +5,10 @@ from app.core.models.batches import FINAL, STATUSES, Batch, Request, Result, Sus
 from app.core.models.files import PURPOSES, File
 from app.core.models.jobs import Attempt, LogLine, Worker
 from app.core.models.users import ApiKey, AuditEntry, BrowserSession, SignInLink, User
+from app.core.models.webhooks import DELIVERY_STATUSES, WebhookDelivery
 
 __all__ = [
+    "DELIVERY_STATUSES",
     "FINAL",
     "PURPOSES",
     "STATUSES",
@@ -23,5 +25,6 @@ __all__ = [
     "SignInLink",
     "Suspect",
     "User",
+    "WebhookDelivery",
     "Worker",
 ]

@@ -22,7 +22,7 @@ SET completed = completed + :completed,
     first_result_at = coalesce(first_result_at, clock_timestamp()),
     last_result_at = clock_timestamp()
 WHERE id = :batch_id AND attempt_token = :token
-RETURNING status;
+RETURNING status, completed, failed, total;
 
 -- name: lines
 -- Every request of a batch with its result, in input order; the caller reads it by a server-side cursor.
