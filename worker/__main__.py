@@ -142,6 +142,7 @@ def _pulse_of(
                 "host_memory_percent": psutil.virtual_memory().percent,
                 "host_cpu_percent": psutil.cpu_percent(),
                 "engine_deaths": engine.deaths,
+                "tokens_per_second": round(house.tokens.rate(), 1),
             },
         )
 

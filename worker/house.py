@@ -19,6 +19,7 @@ from app.core.db import SessionFactory
 from app.core.engines import RegistryFile
 from app.core.settings import Settings
 from worker import steps
+from worker.meter import Meter
 from worker.outages import Patience
 from worker.turns import Turns
 
@@ -91,3 +92,4 @@ class House:
     # The jobs that run here, by their attempts' tokens: a job that was taken for lost can be
     # fetched again while its first attempt has not noticed yet.
     running: dict[UUID, int] = field(default_factory=dict)
+    tokens: Meter = field(default_factory=Meter)

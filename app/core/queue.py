@@ -186,9 +186,10 @@ def overview(session: Session) -> dict[str, Any]:
     now = datetime.now(UTC)
     queue = read(session)
     running = queue.running
+    worker = live_worker(session)
     return {
-        "worker": _worker(live_worker(session), now),
-        "current_job": _current_job(running[0], queue, now) if running else None,
+        "worker": _worker(worker, now),
+        "current_job": _current_job(running[0], queue, worker, now) if running else None,
         "queue": [_entry(row, queue) for row in queue.waiting],
         "queue_length": len(queue.waiting),
     }
@@ -207,7 +208,9 @@ def _worker(worker: Worker | None, now: datetime) -> dict[str, Any]:
     }
 
 
-def _current_job(row: Row[Any], queue: Queue, now: datetime) -> dict[str, Any]:
+def _current_job(
+    row: Row[Any], queue: Queue, worker: Worker | None, now: datetime
+) -> dict[str, Any]:
     done = row.completed + row.failed
     tokens = row.input_tokens + row.output_tokens
     # What the rest will take is judged by what the finished part took.
@@ -229,7 +232,10 @@ def _current_job(row: Row[Any], queue: Queue, now: datetime) -> dict[str, Any]:
             "tokens_remaining": max(tokens_total - tokens, 0),
         },
         "throughput": {
-            "current_tokens_per_sec": round(average, 1),
+            # What the worker has counted in the last seconds, as of its last heartbeat.
+            "current_tokens_per_sec": worker.metrics.get("tokens_per_second", 0.0)
+            if worker
+            else 0.0,
             "average_tokens_per_sec": round(average, 1),
         },
         "timing": {

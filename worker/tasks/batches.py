@@ -247,6 +247,8 @@ class BatchStep:
     def _write(self, batch: Batch, rows: list[NewResult]) -> None:
         with self.house.sessions() as session:
             results.write(session, batch, self.token, rows)
+        usage = [row.usage for row in rows]
+        self.house.tokens.add(sum(each.input_tokens + each.output_tokens for each in usage))
 
     def _look(self, batch: Batch) -> str:
         with self.house.sessions() as session:
