@@ -99,7 +99,11 @@ async def _work(
     asyncio.get_running_loop().call_later(house.settings.worker_drain_seconds, house.patience.end)
     for worker in workers:
         worker.stop()  # type: ignore[no-untyped-call]
-    await asyncio.wait(runs, timeout=house.settings.worker_drain_seconds + 10)
+    ended, _ = await asyncio.wait(runs, timeout=house.settings.worker_drain_seconds + 10)
+    for run in ended:
+        if not run.cancelled() and (fault := run.exception()) is not None:
+            # Without a database it can't say goodbye to the queue, either.
+            log.warning("worker.part_ended", part=run.get_name(), error=repr(fault))
     keep.cancel()
     with contextlib.suppress(asyncio.CancelledError, Exception):
         await keep

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any, LiteralString, TypeVar
@@ -55,6 +56,9 @@ class PatientConnector(procrastinate.PsycopgConnector):
                 return await ask()
             except exceptions.ConnectorException as fault:
                 pause = await self._patience.rest(fault, pause, "queue")
+                # Else the next try may get another connection that has died in the meantime.
+                with contextlib.suppress(psycopg.Error):
+                    await self.pool.check()
 
 
 class UncheckedPool(AsyncConnectionPool[Any]):
@@ -81,7 +85,7 @@ def make_connector(settings: Settings, patience: Patience) -> PatientConnector:
         configure=_set_autocommit,
         min_size=1,
         max_size=4,
-        timeout=5,
+        timeout=2,
         # The pool doubles its pauses; given up soon, the next statement makes it try anew.
         reconnect_timeout=_RECONNECT_SECONDS,
     )

@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.core import batches, outputs, storage
 from app.core.db import make_engine
 from app.core.settings import Settings
-from worker.validation import Findings, Limits, validate
+from worker.lines import Limits
+from worker.validation import Findings, validate
 
 
 def _open_session(settings: Settings) -> Session:

@@ -146,6 +146,7 @@ def test_every_validation_code_is_documented() -> None:
     page = REFERENCE / "batches.md"
     above, _, below = section(page, "## Validation codes").partition("outside of validation")
     real = texts("worker/validation.py", "LineError", 0)
+    real |= texts("worker/lines.py", "LineError", 0)
     assert len(real) > 10
     compare("validation code", page, real, set(first_words(above)))
     compare(

@@ -16,7 +16,8 @@ from app.core import users
 from app.core.models import Batch, Request
 from app.core.results import LeaseLost
 from worker.asks import read_unanswered
-from worker.validation import Findings, Limits, validate
+from worker.lines import Limits
+from worker.validation import Findings, validate
 
 MODELS = {
     "small": ("/v1/chat/completions", "/v1/completions"),
