@@ -25,6 +25,7 @@ from worker.writer import Writer
 log = structlog.get_logger(__name__)
 
 _TRIES = 3
+_LOOK_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 10.0
 
 
@@ -113,11 +114,7 @@ class BatchRun:
     async def _watch(self) -> None:
         """Notice a cancel, the end of the completion window, and a lost lease."""
         while True:
-            seconds_left = (self.batch.expires_at - datetime.now(UTC)).total_seconds()
-            if seconds_left <= 0:
-                self.stop("expired", 0)
-                return
-            await asyncio.sleep(min(1.0, max(seconds_left, 0.01)))
+            await asyncio.sleep(_LOOK_SECONDS)
             try:
                 status = await asyncio.to_thread(self._look)
             except Exception as fault:

@@ -6,7 +6,6 @@ import json
 import signal
 from collections import Counter
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -127,11 +126,10 @@ def test_a_batch_that_waits_for_its_turn_is_cancelled_at_once(stack: Stack) -> N
 def test_an_expired_batch_keeps_its_finished_results(stack: Stack) -> None:
     stack.write_models(fake={"FAKE_DELAY": "0.1", "WINDOW": "2"})
     stack.start()
-    batch = stack.submit([chat(f"q-{n}") for n in range(200)])
+    batch = stack.submit([chat(f"q-{n}") for n in range(400)])
+    stack.wait_for_results(batch, 4)
     stack.session.execute(
-        update(Batch)
-        .where(Batch.id == batch.id)
-        .values(expires_at=Batch.created_at + timedelta(seconds=4))
+        update(Batch).where(Batch.id == batch.id).values(expires_at=batch.in_progress_at)
     )
     stack.session.commit()
     stack.wait(batch)
@@ -139,7 +137,7 @@ def test_an_expired_batch_keeps_its_finished_results(stack: Stack) -> None:
     output, errors = stack.read(batch.output_file_id), stack.read(batch.error_file_id)
     assert output
     assert {line["error"]["code"] for line in errors} == {"batch_expired"}
-    assert len(output) + len(errors) == 200
+    assert len(output) + len(errors) == 400
 
 
 def test_after_a_killed_worker_nothing_answered_is_asked_again(stack: Stack) -> None:

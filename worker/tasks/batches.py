@@ -251,13 +251,17 @@ class BatchStep:
         self.house.tokens.add(sum(each.input_tokens + each.output_tokens for each in usage))
 
     def _look(self, batch: Batch) -> str:
+        has_expired = Batch.expires_at <= func.clock_timestamp()
         with self.house.sessions() as session:
-            status = session.scalar(
-                select(Batch.status).where(Batch.id == batch.id, Batch.attempt_token == self.token)
-            )
-        if status is None:
+            row = session.execute(
+                select(Batch.status, has_expired).where(
+                    Batch.id == batch.id, Batch.attempt_token == self.token
+                )
+            ).one_or_none()
+        if row is None:
             raise LeaseLost(batch.id)
-        return status
+        status, is_over = row.tuple()
+        return "expired" if is_over and status == "in_progress" else status
 
     def _begin(self, batch: Batch) -> None:
         """The first request has a slot: the batch runs from now on."""
