@@ -110,27 +110,42 @@ def read_usage(body: dict[str, Any]) -> Usage:
     )
 
 
+# Raw line ends stand between JSON's tokens; the others within texts, where JSON takes them for
+# letters, but Python's splitlines, and so httpx's and the SDK's iter_lines, for the end of a line.
+_LINE_ENDS = {b"\n": b" ", b"\r": b" "} | {
+    sign.encode(): b"\\u%04x" % ord(sign) for sign in ("\N{NEXT LINE}", "\u2028", "\u2029")
+}
+
+
 def output_line(row: Row[Any], missing: bytes | None = None) -> bytes:
     """One line of an output or error file, as the OpenAI API writes it.
 
-    `row` is one of `results.sql: lines`; without a result, `missing` is the error's JSON.
+    `row` is one of `results.sql: lines`; without a result, `missing` is the error's JSON. Whatever
+    the engine answered, it is one line to every reader.
     """
+    line = _output_object(row, missing)
+    for sign, escaped in _LINE_ENDS.items():
+        line = line.replace(sign, escaped)
+    return line + b"\n"
+
+
+def _output_object(row: Row[Any], missing: bytes | None) -> bytes:
     custom_id = orjson.dumps(row.custom_id)
     if row.id is None:
-        return b'{"id":"batch_req_%d","custom_id":%b,"response":null,"error":%b}\n' % (
+        return b'{"id":"batch_req_%d","custom_id":%b,"response":null,"error":%b}' % (
             row.line,
             custom_id,
             missing or b"null",
         )
     if row.status_code is None:
-        return b'{"id":"%b","custom_id":%b,"response":null,"error":%b}\n' % (
+        return b'{"id":"%b","custom_id":%b,"response":null,"error":%b}' % (
             row.id.encode(),
             custom_id,
             row.error.encode(),
         )
     return (
         b'{"id":"%b","custom_id":%b,"response":{"status_code":%d,"request_id":"%b","body":%b},'
-        b'"error":null}\n'
+        b'"error":null}'
         % (
             row.id.encode(),
             custom_id,
