@@ -14,8 +14,8 @@ TEXT = "next\N{NEXT LINE}line\u2028paragraph\u2029é \\u2028 \n\r end"
 
 
 def line_of(**columns: Any) -> bytes:
-    row = {"line": 1, "id": "batch_req_1", "custom_id": TEXT, "status_code": 200, **columns}
-    return output_line(SimpleNamespace(body=None, error=None, **row))  # type: ignore[arg-type]
+    row = {"line": 1, "id": "batch_req_1", "custom_id": TEXT, "status_code": 200} | columns
+    return output_line(SimpleNamespace(**row))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("indent", [None, 2])
