@@ -13,6 +13,7 @@ from app.core.batches import ENDPOINTS
 # Of one file; a hundred say enough.
 ERROR_LIMIT = 100
 CUSTOM_ID_LIMIT = 512
+_SURELY_SHALLOW = 200
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -102,6 +103,10 @@ class LineCheck:
             ) from None
         if not isinstance(request, dict):
             raise LineError("invalid_request", "This line is not a JSON object.", number)
+        if _is_too_deep(line, request):
+            raise LineError(
+                "invalid_request", "This line's lists and objects are nested too deeply.", number
+            )
         custom_id = self._custom_id(number, request)
         self._check_address(number, request)
         return custom_id, self._body(number, request)
@@ -191,6 +196,17 @@ class LineCheck:
                 "body.stream",
             )
         return body
+
+
+def _is_too_deep(line: bytes, request: dict[str, Any]) -> bool:
+    """Whether the request could be read but not be written again (254 levels)."""
+    if line.count(b"[") + line.count(b"{") < _SURELY_SHALLOW:
+        return False
+    try:
+        orjson.dumps(request)
+    except TypeError:
+        return True
+    return False
 
 
 def _missing(number: int, param: str) -> LineError:

@@ -222,7 +222,12 @@ class BatchRun:
 
     def _record(self, ask: Ask, answer: Answer) -> None:
         if answer.is_success:
-            usage = read_usage(orjson.loads(answer.body))
+            try:
+                content = orjson.loads(answer.body)
+            except orjson.JSONDecodeError:
+                self._fail(ask, "invalid_answer", "The engine's answer is not valid JSON.")
+                return
+            usage = read_usage(content)
             self._add(ask, status_code=answer.status_code, body=answer.body, usage=usage)
         else:
             body = orjson.dumps({"error": openai_error(answer.status_code, answer.body)})

@@ -77,8 +77,7 @@ def validate(
     findings.model = check.model
     if not findings.errors:
         _check_whole(findings, limits)
-    if len(findings.errors) < ERROR_LIMIT:
-        _add_duplicates(session, batch, findings)
+    _add_duplicates(session, batch, findings)
     if findings.errors:
         session.rollback()
     _record(session, batch, token, findings)

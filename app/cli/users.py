@@ -46,6 +46,16 @@ def link_command(name: str, minutes: float | None, as_json: bool) -> None:
     click.echo(json.dumps({"user": name, "url": url}) if as_json else url)
 
 
+@users_group.command("enable")
+@click.argument("name")
+def enable_command(name: str) -> None:
+    """Let NAME in again."""
+    session = db.session()
+    users.enable(session, name, _ACTOR)
+    session.commit()
+    click.echo(f"{name} is enabled.")
+
+
 @users_group.command("disable")
 @click.argument("name")
 def disable_command(name: str) -> None:

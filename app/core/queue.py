@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
 from app.core import batches
-from app.core.models import Worker
+from app.core.models import Batch, Worker
 from app.core.sql import statement
 
 # Beyond it nobody needs an exact place; the page and the API say how many wait in all.
@@ -79,19 +79,20 @@ def next_model(
     """The model whose turn it is, given the one that is loaded.
 
     Batches are grouped by model, since a swap costs a model load: the loaded model goes on while
-    something waits for it, unless something of a higher priority waits for another, or another
-    has waited for `turn_seconds` and the loaded one has had its turn that long.
+    something waits for it, unless something of a higher priority waits for another. Beyond that,
+    a model that has been waited for `turn_seconds` gets a turn as long, whatever the priorities.
     """
     if not waiting:
         return active
-    others = [entry for entry in waiting if entry.model != active]
-    has_had_its_turn = active_since is None or (now - active_since).total_seconds() >= turn_seconds
-    if has_had_its_turn:
-        overdue = [
-            entry for entry in others if (now - entry.oldest_at).total_seconds() >= turn_seconds
-        ]
-        if overdue:
-            return min(overdue, key=lambda entry: entry.oldest_at).model
+    overdue = [
+        entry for entry in waiting if (now - entry.oldest_at).total_seconds() >= turn_seconds
+    ]
+    if active_since is None or (now - active_since).total_seconds() >= turn_seconds:
+        others = [entry for entry in overdue if entry.model != active]
+        if others:
+            return min(others, key=lambda entry: entry.oldest_at).model
+    elif any(entry.model == active for entry in overdue):
+        return active
     best = min(waiting, key=lambda entry: (-entry.priority, entry.model != active, entry.number))
     return best.model
 
@@ -191,8 +192,14 @@ def overview(session: Session) -> dict[str, Any]:
         "worker": _worker(worker, now),
         "current_job": _current_job(running[0], queue, worker, now) if running else None,
         "queue": [_entry(row, queue) for row in queue.waiting],
-        "queue_length": len(queue.waiting),
+        "queue_length": count_open(session) - len(running),
     }
+
+
+def count_open(session: Session) -> int:
+    """How many batches are not final, however many (a partial index serves it)."""
+    is_open = Batch.status.in_(("validating", "in_progress", "finalizing", "cancelling"))
+    return session.scalar(select(func.count()).select_from(Batch).where(is_open)) or 0
 
 
 def _worker(worker: Worker | None, now: datetime) -> dict[str, Any]:

@@ -97,17 +97,30 @@ def write(session: Session, batch: Batch, token: UUID, results: Sequence[NewResu
     return str(row.status)
 
 
-def read_usage(body: dict[str, Any]) -> Usage:
-    """The tokens that an answer says it took, in any of the four endpoints' words."""
-    usage = body.get("usage") or {}
-    details_in = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
-    details_out = usage.get("completion_tokens_details") or usage.get("output_tokens_details") or {}
+def read_usage(body: object) -> Usage:
+    """The tokens that an answer says it took, in any of the four endpoints' words.
+
+    What an engine of somebody else's says in another shape counts as nothing.
+    """
+    usage = _first_dict(body, "usage")
+    details_in = _first_dict(usage, "prompt_tokens_details", "input_tokens_details")
+    details_out = _first_dict(usage, "completion_tokens_details", "output_tokens_details")
     return Usage(
-        input_tokens=usage.get("prompt_tokens") or usage.get("input_tokens") or 0,
-        cached_tokens=details_in.get("cached_tokens") or 0,
-        output_tokens=usage.get("completion_tokens") or usage.get("output_tokens") or 0,
-        reasoning_tokens=details_out.get("reasoning_tokens") or 0,
+        input_tokens=_first_count(usage, "prompt_tokens", "input_tokens"),
+        cached_tokens=_first_count(details_in, "cached_tokens"),
+        output_tokens=_first_count(usage, "completion_tokens", "output_tokens"),
+        reasoning_tokens=_first_count(details_out, "reasoning_tokens"),
     )
+
+
+def _first_dict(value: object, *names: str) -> dict[str, Any]:
+    found = (value.get(name) for name in names) if isinstance(value, dict) else ()
+    return next((part for part in found if isinstance(part, dict)), {})
+
+
+def _first_count(usage: dict[str, Any], *names: str) -> int:
+    found = (usage.get(name) for name in names)
+    return next((part for part in found if isinstance(part, int) and 0 <= part < 2**40), 0)
 
 
 # Raw line ends stand between JSON's tokens; the others within texts, where JSON takes them for

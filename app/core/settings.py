@@ -215,6 +215,7 @@ def load_settings(**overrides: object) -> Settings:
     """
     try:
         _refuse_unknown_names()
+        _refuse_absent_file()
         return Settings(**overrides)  # type: ignore[arg-type]
     except tomllib.TOMLDecodeError as fault:
         file = os.environ.get("STOKER_CONFIG", "stoker.toml")
@@ -236,6 +237,13 @@ def _shown_name(name: str) -> str:
     if name.upper() == "DATABASE_URL":
         return "DATABASE_URL"
     return f"{name} (environment: STOKER_{name.upper()})"
+
+
+def _refuse_absent_file() -> None:
+    """The customary file may be absent; one that was named may not."""
+    named = os.environ.get("STOKER_CONFIG")
+    if named is not None and not Path(named).exists():
+        raise SettingsError(f"STOKER_CONFIG names a file that does not exist: {named}.")
 
 
 def _refuse_unknown_names() -> None:

@@ -84,6 +84,14 @@ def list_users(session: Session) -> Sequence[User]:
     return session.scalars(select(User).order_by(User.id)).all()
 
 
+def enable(session: Session, name: str, actor: str) -> User:
+    """Let `name` in again; keys that were not revoked work again."""
+    user = get(session, name)
+    user.disabled_at = None
+    audit.record(session, actor, "user.enable", user.name)
+    return user
+
+
 def disable(session: Session, name: str, actor: str) -> User:
     """Shut `name` out at once: its keys stop working and its browsers are signed out."""
     user = get(session, name)

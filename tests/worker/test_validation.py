@@ -41,6 +41,13 @@ def line(custom_id: object = "a", **changes: Any) -> dict[str, Any]:
     return {key: value for key, value in (request | changes).items() if value != "absent"}
 
 
+def nested(levels: int) -> list[Any]:
+    deep: list[Any] = []
+    for _ in range(levels):
+        deep = [deep]
+    return deep
+
+
 def jsonl(*lines: dict[str, Any]) -> bytes:
     return b"".join(json.dumps(each).encode() + b"\n" for each in lines)
 
@@ -114,6 +121,8 @@ def test_a_last_line_without_line_end_counts(check: Any) -> None:
         (b'{"custom_id": "\\ud800"}\n', "invalid_json_line", None),
         (b"[" * 5000 + b"\n", "invalid_json_line", None),
         (b'{"custom_id": NaN}\n', "invalid_json_line", None),
+        (jsonl(line(body={"messages": nested(400)})), "invalid_request", None),
+        (jsonl(line(body={"response_format": nested(260)})), "invalid_request", None),
         (b"[]\n", "invalid_request", None),
         (jsonl(line("absent")), "missing_required_parameter", "custom_id"),
         (jsonl(line(7)), "invalid_request", "custom_id"),
@@ -191,6 +200,17 @@ def test_too_many_requests_fail_the_batch(check: Any, session: Session, batch: B
     assert [(error.code, error.line) for error in findings.errors] == [("too_many_tasks", None)]
     session.refresh(batch)
     assert batch.status == "failed"
+
+
+def test_a_duplicate_before_a_hundred_other_errors_is_named(check: Any) -> None:
+    lines = [line("same"), line("same")] + [line(str(n), method="GET") for n in range(150)]
+    errors = check(jsonl(*lines)).errors
+    assert len(errors) == 100
+    assert (errors[0].code, errors[0].line) == ("duplicate_custom_id", 2)
+
+
+def test_as_deep_as_it_can_be_is_accepted(check: Any) -> None:
+    assert check(jsonl(line(body={"response_format": nested(240)}))).errors == []
 
 
 def test_too_many_tokens_fail_the_batch(check: Any) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from app.cli.up.preflight import UpError
 from app.core import keys, sessions, users
 from app.core.db import make_engine
 from app.core.settings import Settings
@@ -36,13 +37,18 @@ class Access:
 def grant(settings: Settings, base_url: str) -> Access:
     """The administrator's kept key, or a new one if it is no longer valid, and a new link.
 
-    Writes the data folder's `env` file.
+    Writes the data folder's `env` file. Raises UpError when the administrator is disabled.
     """
     kept = settings.var_path / "env"
     engine = make_engine(settings, "up")
     try:
         with Session(engine) as session:
             admin = users.ensure_admin(session)
+            if admin.disabled_at is not None:
+                raise UpError(
+                    f"The user {admin.name} is disabled, so there is no way in: "
+                    f"`flask users enable {admin.name}` lets it in again."
+                )
             plain = _kept_key(kept)
             if not plain or keys.verify(session, plain) is None:
                 _, plain = keys.create(session, admin, KEY_NAME)

@@ -14,6 +14,7 @@ from typing import NoReturn
 import click
 
 from app.cli.up import preflight
+from app.cli.up.client import ApiError
 from app.cli.up.preflight import UpError
 from app.cli.up.screen import Screen
 from app.cli.up.start import Start, check
@@ -62,6 +63,8 @@ def up_command(
         _fail(str(fault), fault.exit_code)
     except (SettingsError, EmbeddedError) as fault:
         _fail(str(fault), 2)
+    except ApiError as fault:
+        _fail(f"The web server refused what the start asked of it: {fault}", 1)
     except ChildFailed as fault:
         _fail(str(fault), 1)
     except OSError as fault:

@@ -47,6 +47,11 @@ class Speed:
         return said
 
 
+def can_answer(registry: Path) -> bool:
+    """Whether some model in the registry serves what the first batch asks for."""
+    return any(ENDPOINT in model.endpoints for model in load_registry(registry).models.values())
+
+
 def chat_model(registry: Path) -> str:
     """The demonstration model, or else the first in the registry that chats. Raises UpError."""
     models = load_registry(registry).models

