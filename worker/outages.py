@@ -15,6 +15,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
+# Connection lost; shut down or starting; no connection left; disk full; a deadlock; a lock held.
+_PASSING = ("08", "57P01", "57P02", "57P03", "53300", "53100", "40P01", "55P03")
+
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 2.0
 
@@ -23,8 +26,12 @@ def is_outage(fault: BaseException) -> bool:
     """Whether the database is away, so that the same statement may work later."""
     if isinstance(fault, queue_faults.ConnectorException):
         return fault.__cause__ is not None and is_outage(fault.__cause__)
-    if isinstance(fault, OperationalError | PoolTimeout | psycopg.OperationalError):
+    if isinstance(fault, PoolTimeout):
         return True
+    if isinstance(fault, OperationalError) and isinstance(fault.orig, psycopg.Error):
+        return is_outage(fault.orig)
+    if isinstance(fault, psycopg.OperationalError):
+        return fault.sqlstate is None or fault.sqlstate.startswith(_PASSING)
     return isinstance(fault, DBAPIError) and fault.connection_invalidated
 
 

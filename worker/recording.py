@@ -12,7 +12,7 @@ import structlog
 from procrastinate import JobContext
 from procrastinate.worker import Worker
 
-from app.core import attempts, logs
+from app.core import attempts, batches, logs
 from app.core.db import SessionFactory
 from app.core.logs import NewLine
 from worker.house import House
@@ -29,7 +29,18 @@ async def record_attempt(
     house: House = context.additional_context["house"]
     job_id = context.job.id
     assert job_id is not None
+    # Before anything is awaited: the turns must know of it before the next job is fetched.
+    if context.job.queue != batches.QUEUE:
+        house.turns.coming.add(job_id)
+    try:
+        return await _record(call_next, context, house, job_id)
+    finally:
+        house.turns.coming.discard(job_id)
 
+
+async def _record(
+    call_next: Callable[[], Awaitable[Any]], context: JobContext, house: House, job_id: int
+) -> Any:
     def begin() -> UUID:
         with house.sessions() as session:
             return attempts.begin(

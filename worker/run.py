@@ -16,7 +16,7 @@ from app.core.models import Batch
 from app.core.results import NewResult, Usage, read_usage
 from worker.asks import DEATHS_BEFORE_ALONE, Ask, Asks
 from worker.bodies import BodyReader, RefusedRequest
-from worker.engine import Answer, EngineBusy, EngineGone, openai_error
+from worker.engine import Answer, EngineBusy, EngineGone, EngineNotRunning, openai_error
 from worker.outages import Patience, is_outage
 from worker.turns import Turns
 from worker.window import Rank
@@ -89,6 +89,10 @@ class BatchRun:
 
         Raises LeaseLost, and EngineUnavailable when the engine can't be started.
         """
+        if self._turns.active != self.batch.model or self._turns.is_stopping:
+            # Its turn ended between the fetch and now: another model must not be asked.
+            await self._writer.close()
+            return "yield"
         self._turns.runs.add(self)
         produce = asyncio.create_task(self._produce())
         watch = asyncio.create_task(self._watch())
@@ -146,9 +150,11 @@ class BatchRun:
         if not self._asks.has_next or not self._turns.is_ready:
             window.release()
             return
-        if not self._has_begun:
-            self._has_begun = True
-            await self._patience.outlast(self._begin, "begin")
+        try:
+            await self._begin_once()
+        except BaseException:
+            window.release()
+            raise
         ask = self._asks.take()
         task = asyncio.create_task(self._answer(ask))
         self._in_flight[task] = ask
@@ -165,9 +171,9 @@ class BatchRun:
     async def _send_alone(self) -> None:
         """A request that was in the engine at two of its deaths, with nobody else to be harmed."""
         async with self._turns.window.exclusive():
-            if not self._has_begun:
-                self._has_begun = True
-                await self._patience.outlast(self._begin, "begin")
+            if not self._turns.is_ready:  # another batch's request has killed it meanwhile
+                return
+            await self._begin_once()
             ask = self._asks.take_alone()
             task = asyncio.create_task(self._answer(ask))
             self._in_flight[task] = ask
@@ -175,6 +181,11 @@ class BatchRun:
                 await task
             finally:
                 self._in_flight.pop(task, None)
+
+    async def _begin_once(self) -> None:
+        if not self._has_begun:
+            await self._patience.outlast(self._begin, "begin")
+            self._has_begun = True
 
     async def _answer(self, ask: Ask) -> None:
         try:
@@ -193,6 +204,10 @@ class BatchRun:
                     f"{self._id(ask)}-{self._tag}{ask.deaths}",
                     self._turns.settings.request_timeout_seconds,
                 )
+            except EngineNotRunning:
+                self._turns.report_death(generation)
+                self._asks.put_back(ask)
+                return
             except EngineGone:
                 self._turns.report_death(generation)
                 self._dead_generations.add(generation)

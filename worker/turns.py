@@ -56,6 +56,8 @@ class Turns:
         self.sessions = sessions
         self.engine = engine
         self.runs: set[Run] = set()
+        # Jobs fetched for the loaded model that are not yet among `runs`.
+        self.coming: set[int] = set()
         self.window = Window(1)
         self.active: str | None = None
         self.active_since: datetime | None = None
@@ -69,13 +71,13 @@ class Turns:
         self._ready = asyncio.Event()
         self._settled = asyncio.Event()
         self._woken = asyncio.Event()
-        self._is_stopping = False
+        self.is_stopping = False
 
     # What the queue's fetch asks for.
 
     def queues(self) -> list[str]:
         """The queue of the model whose turn it is, while there is room for another batch."""
-        if self._is_stopping or not self._wants_batch or self.active is None:
+        if self.is_stopping or self.coming or not self._wants_batch or self.active is None:
             return ["-"]
         return [queue.model_queue(self.active)]
 
@@ -109,7 +111,7 @@ class Turns:
         """Load, watch and swap models until told to stop."""
         if self.settings.preload:
             await self._preload()
-        while not self._is_stopping:
+        while not self.is_stopping:
             try:
                 await self._look()
             except Exception as fault:
@@ -121,7 +123,7 @@ class Turns:
 
     async def stop(self, seconds: float) -> None:
         """Let runs drain for so long; the engine is stopped afterwards by `close`."""
-        self._is_stopping = True
+        self.is_stopping = True
         self._woken.set()
         for run in list(self.runs):
             run.stop("shutdown", seconds)
@@ -155,7 +157,9 @@ class Turns:
             now=datetime.now(UTC),
             turn_seconds=self.settings.model_turn_seconds,
         )
-        is_needed = bool(self.runs) or any(entry.model == self.active for entry in waiting)
+        is_needed = bool(self.runs or self.coming) or any(
+            entry.model == self.active for entry in waiting
+        )
         self._wants_batch = (
             due == self.active
             and (self.is_ready or self.error is not None)
@@ -165,7 +169,8 @@ class Turns:
             if self._is_overdue(waiting, due):
                 for run in list(self.runs):
                     run.stop("yield", _YIELD_SECONDS)
-            if not self.runs and not (self.is_ready and queue.is_early(arriving, waiting, due)):
+            is_idle = not self.runs and not self.coming
+            if is_idle and not (self.is_ready and queue.is_early(arriving, waiting, due)):
                 await self._load(due)
         elif self.error is not None:
             # A batch is being fetched to be told why. If none comes, there is nobody to tell.
@@ -216,8 +221,7 @@ class Turns:
         except NotFound as fault:
             self._give_up(model, fault.message)
             return
-        self.active = model
-        self.active_since = datetime.now(UTC)
+        self._set_active(model)
         begun = time.monotonic()
         try:
             await self.engine.start(spec)
@@ -254,14 +258,19 @@ class Turns:
 
     def _give_up(self, model: str, reason: str) -> None:
         """Let what waits for this model fail with the reason instead of waiting for ever."""
-        self.active = model
-        self.active_since = datetime.now(UTC)
+        self._set_active(model)
         self.error = reason
         self._failures = 0
         self._is_broken = True
         self._gave_up_at = time.monotonic()
         self._settled.set()
 
+    def _set_active(self, model: str) -> None:
+        """Its turn begins when it is loaded in another's place, not when its engine restarts."""
+        if model != self.active:
+            self.active_since = datetime.now(UTC)
+        self.active = model
+
     async def _stopped(self) -> None:
-        while not self._is_stopping:
+        while not self.is_stopping:
             await asyncio.sleep(0.1)

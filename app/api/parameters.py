@@ -10,6 +10,7 @@ from flask import request
 from app.core.errors import Invalid
 
 _MOST = 2**62  # fits Postgres's bigint
+_LAST_MOMENT = 253_000_000_000  # in the year 9987
 
 
 def read_limit(default: int, most: int) -> int:
@@ -46,9 +47,13 @@ def read_unix_time(name: str) -> datetime | None:
     if text is None:
         return None
     try:
-        return datetime.fromtimestamp(float(text), UTC)
-    except (ValueError, OverflowError, OSError):
-        raise Invalid(f"{name} must be a time in Unix seconds; got {text!r}.", param=name) from None
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    # Beyond the last one a day can't be added any more without leaving the calendar.
+    if not 0 <= seconds <= _LAST_MOMENT:
+        raise Invalid(f"{name} must be a time in Unix seconds; got {text[:100]!r}.", param=name)
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _read_integer(name: str, default: int, *, least: int) -> int:

@@ -39,7 +39,8 @@ class ModelSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(min_length=1, max_length=200)
+    # Procrastinate's queue names have 128 characters; ours are `model:` and this.
+    name: str = Field(min_length=1, max_length=120)
     registry_folder: Path
     path: str | None = Field(default=None, min_length=1)
     url: str | None = None

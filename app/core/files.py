@@ -16,7 +16,7 @@ from sqlalchemy import delete as sql_delete
 from sqlalchemy.orm import Session
 
 from app.core.errors import Conflict, Invalid, NotFound
-from app.core.models import FINAL, PURPOSES, Batch, File
+from app.core.models import IS_OPEN, PURPOSES, Batch, File
 from app.core.settings import Settings
 from app.core.storage import DRAFT_SUFFIX, Draft, path, path_of, remove_abandoned
 
@@ -229,7 +229,7 @@ def _visible(owner_id: int | None) -> Select[File]:
 
 
 def _open_batches() -> Select[str]:
-    return select(Batch.id).where(Batch.status.not_in(FINAL))
+    return select(Batch.id).where(IS_OPEN)
 
 
 def _absent(file_id: str, param: str = "file_id") -> NotFound:

@@ -11,7 +11,7 @@ from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
 from app.core import batches
-from app.core.models import Batch, Worker
+from app.core.models import IS_OPEN, Batch, Worker
 from app.core.sql import statement
 
 # Beyond it nobody needs an exact place; the page and the API say how many wait in all.
@@ -198,8 +198,7 @@ def overview(session: Session) -> dict[str, Any]:
 
 def count_open(session: Session) -> int:
     """How many batches are not final, however many (a partial index serves it)."""
-    is_open = Batch.status.in_(("validating", "in_progress", "finalizing", "cancelling"))
-    return session.scalar(select(func.count()).select_from(Batch).where(is_open)) or 0
+    return session.scalar(select(func.count()).select_from(Batch).where(IS_OPEN)) or 0
 
 
 def _worker(worker: Worker | None, now: datetime) -> dict[str, Any]:

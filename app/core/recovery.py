@@ -71,7 +71,7 @@ def settle_batches(session: Session) -> int:
         if row.is_waiting:
             batches.hurry(session, batch)
             continue
-        if row.job_status in ("cancelled", "aborted") and batch.status != "cancelling":
+        if row.is_cancelled and batch.status != "cancelling":
             # Somebody ended the job through Procrastinate itself.
             session.execute(
                 update(Batch)

@@ -45,7 +45,7 @@ def beat(session: Session, pulse: Pulse) -> None:
         "running_job_ids": list(pulse.running_job_ids),
         "queue_worker_ids": list(pulse.queue_worker_ids),
         "models": list(pulse.models),
-        "metrics": pulse.metrics,
+        "metrics": {**pulse.metrics, "process_started": psutil.Process().create_time()},
         "last_heartbeat_at": func.clock_timestamp(),
         "stopped_at": None,
     }
@@ -95,7 +95,9 @@ def _has_process(worker: Worker) -> bool:
         return True
     try:
         process = psutil.Process(worker.pid)
-        started_later = process.create_time() > worker.last_heartbeat_at.timestamp() + 1
-        return process.status() != psutil.STATUS_ZOMBIE and not started_later
+        # Another process may have got its number; both times are this host's clock.
+        started = process.create_time()
+        is_same = abs(started - worker.metrics.get("process_started", started)) < 1
+        return process.status() != psutil.STATUS_ZOMBIE and is_same
     except psutil.Error:
         return False

@@ -25,7 +25,7 @@ _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """The Chromium on PATH, or the one that Playwright has downloaded."""
     found = next((path for name in _BROWSERS if (path := shutil.which(name))), None)
@@ -35,14 +35,14 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def database_url(postgres: str, template_database: str) -> Iterator[str]:
     """One database for all pages; `session` empties it."""
     with new_database(postgres, template_database) as url:
         yield url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def settings(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Settings:
     """Settings of the one web server that all pages come from."""
     var = tmp_path_factory.mktemp("var")
@@ -50,7 +50,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Set
     return load_settings(var=var, database_url=database_url)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def live_server(
     settings: Settings, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LiveServer]:

@@ -2,7 +2,7 @@
 
 from worker.engine.answers import Answer, OpenAIError, openai_error
 from worker.engine.engine import Engine, EngineStatus
-from worker.engine.errors import EngineBusy, EngineError, EngineGone
+from worker.engine.errors import EngineBusy, EngineError, EngineGone, EngineNotRunning
 
 __all__ = [
     "Answer",
@@ -10,6 +10,7 @@ __all__ = [
     "EngineBusy",
     "EngineError",
     "EngineGone",
+    "EngineNotRunning",
     "EngineStatus",
     "OpenAIError",
     "openai_error",

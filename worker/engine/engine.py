@@ -14,7 +14,7 @@ from app.core.settings import Settings
 from worker.engine import commands, logfile
 from worker.engine.answers import Answer
 from worker.engine.connection import Connection, Health
-from worker.engine.errors import EngineError, EngineGone
+from worker.engine.errors import EngineError, EngineNotRunning
 from worker.engine.memory import WAIT_SECONDS, wait_for_memory
 from worker.engine.process import EngineProcess, end_leftovers, make_folder
 from worker.engine.run import Run
@@ -102,9 +102,11 @@ class Engine:
             try:
                 await self._until_started(self._starting)
             except BaseException as fault:
-                self.failed_starts += isinstance(fault, EngineError)
+                self.failed_starts += isinstance(fault, EngineError | OSError)
                 self._misfortunes += 1
                 await asyncio.shield(self._end("failed"))
+                if isinstance(fault, OSError):  # the data folder's disk is full, say
+                    raise EngineError(f"The engine of {spec.name}: {fault}.") from fault
                 raise
             self.failed_starts = 0
             self.started_at = time.time()
@@ -147,7 +149,7 @@ class Engine:
         """
         run = self._run
         if run is None or run.is_over or self._status != "ready":
-            raise EngineGone("The engine is not running.")
+            raise EngineNotRunning("The engine is not running.")
         answer = await run.ask(
             endpoint,
             body,

@@ -11,5 +11,9 @@ class EngineGone(Exception):
     """The engine died, or was stopped, before it answered: the request is not answered."""
 
 
+class EngineNotRunning(EngineGone):
+    """The engine was not running when it was to be asked: nothing was sent to it."""
+
+
 class EngineBusy(Exception):
     """The engine lives but would not answer now (503, 429, a lost connection): ask again later."""

@@ -66,16 +66,18 @@ async def run_batch(context: JobContext, batch_id: str) -> dict[str, int] | None
     assert context.job.id is not None
     token: UUID = context.additional_context["token"]
     step = BatchStep(house, token, context.job)
-    batch = await step.lease(batch_id)
-    if batch is None:
-        return None
-    step.log.batch_number = batch.number
+    batch: Batch | None = None
     try:
+        batch = await step.lease(batch_id)
+        if batch is None:
+            return None
+        step.log.batch_number = batch.number
         await step.go_through_outages(batch)
     except (MoveTo, LeaseLost, Final):
         raise
     except Exception as fault:
-        await step.give_up_if_hopeless(batch, fault)
+        if batch is not None:
+            await step.give_up_if_hopeless(batch, fault)
         raise
     finally:
         await step.log.close()
@@ -113,6 +115,7 @@ class BatchStep:
     async def go_through_outages(self, batch: Batch) -> None:
         """As `go`; what an outage of the database breaks off goes on from what was written."""
         found: Batch | None = batch
+        pause = 0.1
         while found is not None:
             try:
                 await self.go(found)
@@ -121,6 +124,7 @@ class BatchStep:
                 if not is_outage(fault):
                     raise
                 self.log.warning("waiting for the database", error=type(fault).__name__)
+                pause = await self.house.patience.rest(fault, pause, "batch")
             found = await self.lease(batch.id)
 
     async def go(self, batch: Batch) -> None:
@@ -149,6 +153,13 @@ class BatchStep:
             )
         except FileNotFoundError:
             await self._fail(batch, "file_not_found", "The input file is gone.")
+            return
+        except LeaseLost:
+            # Either the batch is another attempt's now, or it was cancelled meanwhile.
+            found = await self.lease(batch.id)
+            if found is None or found.status == "validating":
+                raise
+            await self.go(found)
             return
         if findings.errors:
             first = findings.errors[0]
@@ -182,6 +193,8 @@ class BatchStep:
                 suspect=lambda lines, deaths: self._suspect(batch, lines, deaths),
             )
             try:
+                # From here on the turns know it as a run: nothing is awaited in between.
+                self.house.turns.coming.discard(self.job_id)
                 reason = await run.run()
             except EngineUnavailable as fault:
                 await self._fail(batch, "engine_unavailable", f"The engine can't start: {fault}")

@@ -21,7 +21,9 @@ WHERE job.status = 'doing' AND job.task_name = ANY (CAST(:tasks AS text[]));
 -- name: due_batches
 -- Open batches that nobody will bring to their end: cancelled or expired while their job waits for
 -- a turn, or with a job that has ended without them.
-SELECT batch.id, job.status AS job_status,
+SELECT batch.id,
+       job.status IN ('cancelled', 'aborted') OR coalesce(job.abort_requested, false)
+           AS is_cancelled,
        job.status = 'todo' AND job.queue_name <> :queue AS is_waiting
 FROM batch
 LEFT JOIN procrastinate_jobs AS job ON job.id = batch.job_id
