@@ -89,8 +89,8 @@ browser: $(VENV)/.installed-dev
 		echo "The browser tests need Chromium, and neither apt-get nor Playwright could fetch it: put a chromium on PATH." >&2; exit 2; }
 
 nginx:
-	@command -v nginx >/dev/null || test -x /usr/sbin/nginx || { echo "Getting nginx"; $(call apt,nginx-light); } || { \
-		echo "Some tests need nginx, and apt-get could not fetch it: put nginx on PATH." >&2; exit 2; }
+	@command -v nginx >/dev/null || test -x /usr/sbin/nginx || { echo "Getting nginx"; $(call apt,nginx-light); } || \
+		echo "apt-get could not fetch nginx: tests/deploy/test_nginx.py will fail until nginx is on PATH." >&2
 
 # Locks. torch's CPU build is installed on its own, so its pure-Python needs are named here.
 TORCH_NEEDS = filelock fsspec jinja2 networkx sympy typing-extensions setuptools

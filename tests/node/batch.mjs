@@ -1,4 +1,4 @@
-// A batch, as a Node program would run it: upload, create, follow, read, list, cancel.
+// A batch, as a Node program would run it: upload, create, follow, read, list.
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import OpenAI, { toFile } from "openai";

@@ -36,3 +36,9 @@ def test_files_are_made_listed_read_and_deleted(run: Run) -> None:
 
 def test_refusals_are_the_clients_errors(run: Run) -> None:
     run("errors.mjs")
+
+
+def test_what_the_server_adds_is_reached_too(run: Run, stack: Stack) -> None:
+    stack.start()
+    stack.start("worker.housekeeper")
+    run("server.mjs")
