@@ -1,6 +1,6 @@
 """Validation: one streaming pass over a batch's file, which becomes rows or a list of errors.
 
-It runs in a process of its own (see worker.tasks.batches), so that a million lines neither fill
+It runs in a process of its own (see worker.steps), so that a million lines neither fill
 the worker's memory nor hold up the requests that are in the engine.
 """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -169,22 +169,12 @@ def _output_object(row: Row[Any], missing: bytes | None) -> bytes:
     )
 
 
-def read_lines(session: Session, batch: Batch) -> Iterator[bytes]:
-    """All results that exist now, one JSON line each, in input order, memory-bounded."""
-    rows = session.execute(
-        statement("results", "answered").execution_options(yield_per=500),
-        {"batch_number": batch.number},
-    )
-    for row in rows:
-        yield output_line(row)
-
-
 def read_page(
     session: Session, batch_number: int, *, after_line: int, limit: int = 500
 ) -> tuple[list[bytes], int]:
     """Some of the results that exist now, and the line to go on after; an empty list ends it."""
     rows = session.execute(
-        statement("results", "answered_page"),
+        statement("results", "answered"),
         {"batch_number": batch_number, "after_line": after_line, "limit": limit},
     ).all()
     return [output_line(row) for row in rows], rows[-1].line if rows else after_line

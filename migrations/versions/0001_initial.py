@@ -465,7 +465,6 @@ def _create_jobs() -> None:
         ),
         sa.Column("stopped_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("current_model", sa.Text(), nullable=True),
-        sa.Column("model_since_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("engine_status", sa.Text(), nullable=True),
         sa.Column("engine_error", sa.Text(), nullable=True),
         sa.Column(

@@ -75,7 +75,6 @@ class Worker(Base):
     last_heartbeat_at: Mapped[CreatedAt]
     stopped_at: Mapped[datetime | None]
     current_model: Mapped[str | None]
-    model_since_at: Mapped[datetime | None]
     engine_status: Mapped[str | None]
     engine_error: Mapped[str | None]
     running_job_ids: Mapped[list[int]] = mapped_column(

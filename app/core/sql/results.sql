@@ -34,14 +34,7 @@ WHERE request.batch_number = :batch_number
 ORDER BY request.line;
 
 -- name: answered
-SELECT request.line, request.custom_id, result.id, result.is_success, result.status_code,
-       result.body, result.error
-FROM result
-JOIN request ON request.batch_number = result.batch_number AND request.line = result.line
-WHERE result.batch_number = :batch_number
-ORDER BY request.line;
-
--- name: answered_page
+-- A page of the results that exist now, in input order.
 SELECT request.line, request.custom_id, result.id, result.is_success, result.status_code,
        result.body, result.error
 FROM result
