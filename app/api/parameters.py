@@ -10,7 +10,7 @@ from flask import request
 from app.core.errors import Invalid
 
 _MOST = 2**62  # fits Postgres's bigint
-_LAST_MOMENT = 253_000_000_000  # in the year 9987
+_LAST_MOMENT = 253_402_300_799  # of the year 9999
 
 
 def read_limit(default: int, most: int) -> int:
@@ -50,7 +50,7 @@ def read_unix_time(name: str) -> datetime | None:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
-    # Beyond the last one a day can't be added any more without leaving the calendar.
+    # Nothing was made before the first one, and the calendar ends with the last.
     if not 0 <= seconds <= _LAST_MOMENT:
         raise Invalid(f"{name} must be a time in Unix seconds; got {text[:100]!r}.", param=name)
     return datetime.fromtimestamp(seconds, UTC)

@@ -187,6 +187,13 @@ def test_a_timeline_covers_the_asked_range_with_its_empty_hours(
     assert timeline[-1]["timestamp"] > now - 3600
 
 
+@pytest.mark.parametrize("moment", ["-1", "-62135596800", "253402300800", "nan", "inf", "1e400"])
+def test_a_moment_outside_of_the_calendar_is_refused(client: FlaskClient, moment: str) -> None:
+    answer = client.get(f"/v1/jobs/stats?end_date={moment}")
+    assert answer.status_code == 400
+    assert answer.get_json()["error"]["param"] == "end_date"
+
+
 def test_a_range_of_centuries_is_answered_in_bounds(client: FlaskClient) -> None:
     answer = client.get("/v1/jobs/stats?start_date=0&end_date=253402300799")
     assert answer.status_code == 200
