@@ -115,14 +115,14 @@ def line(number: int, model: str, prompt: str, tokens: int, system: str = "") ->
 
 
 def mixed(seed: int, count: int, model: str) -> list[dict[str, Any]]:
-    """Prompts of 10 to 200 words, answers of 8 to 64 tokens, half with one system prompt."""
+    """Chats: prompts of 5 to 60 words, answers of 8 to 64 tokens, half with one system prompt."""
     random_ = random.Random(seed)
     system = "You are a helpful assistant who answers in short, plain sentences."
     return [
         line(
             n,
             model,
-            text(random_, random_.choice((10, 20, 40, 80, 200))),
+            text(random_, random_.choice((5, 10, 20, 40, 60))),
             random_.choice((8, 16, 24, 32, 48, 64)),
             system if n % 2 else "",
         )
