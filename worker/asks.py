@@ -99,7 +99,7 @@ class Asks:
 
 
 def read_unanswered(session: Session, batch_number: int) -> Asks:
-    """What of a batch has no result yet: by one COPY, a million rows take about two seconds."""
+    """What of a batch has no result yet: by one COPY, straight into arrays."""
     query = statement("requests", "unanswered").bindparams(batch_number=batch_number)
     # COPY takes no parameters; the only one is a number of ours.
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
