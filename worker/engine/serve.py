@@ -2,8 +2,11 @@
 
 It runs inside the engine's process, started by its path. vLLM imports 10 s worth of modules in each
 of its three processes because it spawns them; forked, they have the modules already, and share
-their memory. vLLM itself forks on a GPU; on a CPU it asks for spawning so that each worker's OpenMP
-finds its own environment, which ours all have from the start.
+their memory. vLLM itself forks on a GPU, and computes in the core's process when one worker is
+enough; on a CPU it asks for spawning, and for a process of its own for the worker, so that the
+worker's OpenMP finds its own environment, which ours all have from the start. A worker in a process
+of its own is waited for by a loop that takes half of a core (measured on two of them: 256 chats
+with two OpenMP threads 543 tokens/s with such a worker, 584 to 699 without).
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import signal
 import threading
 from multiprocessing import process, shared_memory
 from pathlib import Path
+from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 
@@ -23,7 +27,7 @@ def main() -> None:
     """Run the server with this process's arguments."""
     name_shared_memory(Path(os.environ.get("TMPDIR", "/tmp/engine")).name)  # noqa: S108
     die_with_the_parent()
-    fork_on_a_cpu()
+    use_few_processes_on_a_cpu()
     runpy.run_module("vllm.entrypoints.openai.api_server", run_name="__main__")
 
 
@@ -56,8 +60,8 @@ def die_with_the_parent() -> None:
     os.register_at_fork(before=before, after_in_child=in_child)
 
 
-def fork_on_a_cpu() -> None:
-    """Undo the CPU platform's wish for spawned processes, if this vLLM still has it."""
+def use_few_processes_on_a_cpu() -> None:
+    """Undo the CPU platform's wish for spawned processes and a worker apart, if it still has it."""
     from vllm.platforms import current_platform
 
     platform = type(current_platform)
@@ -65,11 +69,14 @@ def fork_on_a_cpu() -> None:
     if configure is None or not current_platform.is_cpu():
         return
 
-    def and_fork(vllm_config: object) -> None:
+    def and_undo(vllm_config: Any) -> None:
+        backend = getattr(vllm_config.parallel_config, "distributed_executor_backend", None)
         configure(vllm_config)
         os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
+        if backend == "uni":
+            vllm_config.parallel_config.distributed_executor_backend = backend
 
-    platform.check_and_update_config = staticmethod(and_fork)
+    platform.check_and_update_config = staticmethod(and_undo)
 
 
 if __name__ == "__main__":
