@@ -7,9 +7,10 @@ from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import orjson
+
+from worker import media
 
 # Fields that would reach into the engine, are ignored there in silence, or need a server that keeps
 # conversations. A request that has one fails by itself; the others of its batch go on.
@@ -50,7 +51,7 @@ class BodyReader:
 
     def __init__(self, path: Path, media_hosts: Collection[str]) -> None:
         self._file = os.open(path, os.O_RDONLY)
-        self._media_hosts = frozenset(media_hosts)
+        self._media_hosts = frozenset(host.lower() for host in media_hosts)
 
     def __enter__(self) -> Self:
         return self
@@ -89,28 +90,5 @@ def refuse(body: dict[str, Any], media_hosts: Collection[str]) -> None:
     n = body.get("n")
     if isinstance(n, int) and n > _LARGEST_N:
         raise RefusedRequest(f"`n` is at most {_LARGEST_N}.", "n")
-    for field in ("messages", "input", "prompt"):
-        _refuse_urls(body.get(field), field, media_hosts)
-
-
-def _refuse_urls(value: object, param: str, media_hosts: Collection[str]) -> None:
-    """The engine would fetch these from inside our network."""
-    if isinstance(value, list):
-        for index, part in enumerate(value):
-            _refuse_urls(part, f"{param}[{index}]", media_hosts)
-    elif isinstance(value, dict):
-        for key, part in value.items():
-            if isinstance(part, str) and key.endswith("url") and not _is_allowed(part, media_hosts):
-                raise RefusedRequest(
-                    "URLs are not fetched; send the content as a data: URL.", f"{param}.{key}"
-                )
-            _refuse_urls(part, f"{param}.{key}", media_hosts)
-
-
-def _is_allowed(url: str, media_hosts: Collection[str]) -> bool:
-    try:
-        parts = urlsplit(url.strip())
-        host = parts.hostname
-    except ValueError:
-        return False
-    return parts.scheme == "data" or (parts.scheme in ("http", "https") and host in media_hosts)
+    for place in media.forbidden_urls(body, media_hosts):
+        raise RefusedRequest("URLs are not fetched; send the content as a data: URL.", place)
