@@ -59,6 +59,13 @@ def tell(settings: Settings, spec: ModelSpec, story: Story) -> Engine:
     return engine
 
 
+async def died(engine: Engine) -> None:
+    """Wait until the engine's death is noticed."""
+    async with asyncio.timeout(10):
+        while engine.status != "failed":
+            await asyncio.sleep(0.01)
+
+
 def asked(path: Path) -> list[str]:
     return path.read_text().split() if path.exists() else []
 
@@ -233,8 +240,6 @@ def test_an_engine_that_cannot_start_says_why(settings: Settings, tmp_path: Path
     with pytest.raises(EngineError, match=r"engine of fake ended.*: no room for the KV cache"):
         asyncio.run(engine.start(spec))
     assert engine.status == "failed"
-    assert engine.failed_starts == 1
-    assert engine.log_tail == ["ValueError: no room for the KV cache"]
     assert list(settings.run_path.iterdir()) == []
 
 
@@ -310,30 +315,27 @@ def test_a_crash_is_noticed_at_once_and_is_no_answer(settings: Settings, tmp_pat
         slow = asyncio.create_task(engine.ask(CHAT, chat("SLOW 60"), "slow"))
         while "slow" not in asked(log):
             await asyncio.sleep(0.01)
-        dead = asyncio.create_task(engine.wait_dead())
         with pytest.raises(EngineGone, match="exit code 1"):
             await engine.ask(CHAT, chat("CRASH"), "crash")
-        with pytest.raises(EngineGone):
+        with pytest.raises(EngineGone, match="exit code 1"):
             await slow
-        assert "exit code 1" in (await dead or "")
         with pytest.raises(EngineGone):
             await engine.ask(CHAT, chat("hello"), "late")
         assert (engine.status, engine.deaths) == ("failed", 1)
-        await engine.restart()
+        await engine.start(spec)
         assert (await engine.ask(CHAT, chat("hello"), "again")).is_success
         assert (engine.status, engine.deaths) == ("ready", 1)
 
-    tell(settings, fake_spec(tmp_path, FAKE_LOG=str(log)), story)
+    spec = fake_spec(tmp_path, FAKE_LOG=str(log))
+    tell(settings, spec, story)
     assert asked(log) == ["slow", "crash", "again"]
 
 
 def test_a_stop_is_no_death(settings: Settings, tmp_path: Path) -> None:
     async def story(engine: Engine) -> None:
-        dead = asyncio.create_task(engine.wait_dead())
         slow = asyncio.create_task(engine.ask(CHAT, chat("SLOW 60"), "slow"))
         await asyncio.sleep(0.1)
         await engine.stop()
-        assert await dead is None
         with pytest.raises(EngineGone):
             await slow
         assert (engine.status, engine.deaths) == ("stopped", 0)
@@ -355,14 +357,17 @@ def test_no_process_of_a_family_that_ignores_sigterm_outlives_a_stop(
     assert not [process for process in marks if is_running(process)]
 
 
-def test_a_killed_server_takes_its_family_along(settings: Settings, tmp_path: Path) -> None:
+def test_a_killed_server_takes_its_family_along(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async def story(engine: Engine) -> None:
         guard = family_of(settings.run_path)[0]
         server = guard.children()[0]
         eventually(lambda: len(guard.children(recursive=True)) == 3)
         family = guard.children(recursive=True)
         os.kill(server.pid, signal.SIGKILL)
-        assert "exit code 137" in (await engine.wait_dead() or "")
+        await died(engine)
+        assert "exit code 137" in caplog.text
         all_gone(family)
 
     tell(settings, fake_spec(tmp_path, FAKE_FAMILY="1"), story)
@@ -376,12 +381,13 @@ def test_a_killed_guard_takes_the_server_along_and_the_next_start_the_rest(
         eventually(lambda: len(guard.children(recursive=True)) == 3)
         family = [p for p in family_of(settings.run_path) if p != guard]
         guard.kill()
-        assert await engine.wait_dead()
-        await engine.restart()
+        await died(engine)
+        await engine.start(spec)
         assert not [process for process in family if is_running(process)]
         assert (await engine.ask(CHAT, chat("hello"), "again")).is_success
 
-    tell(settings, fake_spec(tmp_path, FAKE_FAMILY="1"), story)
+    spec = fake_spec(tmp_path, FAKE_FAMILY="1")
+    tell(settings, spec, story)
 
 
 def test_nothing_lives_on_when_the_worker_is_killed(
@@ -443,7 +449,9 @@ def test_an_engine_that_makes_no_tokens_is_ended(tmp_path: Path) -> None:
     tell(settings, fake_spec(tmp_path, FAKE_FREEZE="2"), story)
 
 
-def test_a_stopped_server_process_is_noticed_with_and_without_requests(tmp_path: Path) -> None:
+def test_a_stopped_server_process_is_noticed_with_and_without_requests(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async def story(engine: Engine) -> None:
         for has_request in (True, False):
             guard = family_of(settings.run_path)[0]
@@ -453,14 +461,17 @@ def test_a_stopped_server_process_is_noticed_with_and_without_requests(tmp_path:
             if not has_request:
                 task.cancel()
             os.kill(server.pid, signal.SIGSTOP)
-            assert "does not answer" in (await engine.wait_dead() or "")
+            await died(engine)
+            assert "does not answer" in caplog.text
+            caplog.clear()
             with pytest.raises((EngineGone, asyncio.CancelledError)):
                 await task
             all_gone([server])
-            await engine.restart()
+            await engine.start(spec)
 
     settings = settings_in(tmp_path / "var", engine_stall_seconds=1.0)
-    tell(settings, fake_spec(tmp_path), story)
+    spec = fake_spec(tmp_path)
+    tell(settings, spec, story)
 
 
 def test_an_engine_that_only_works_slowly_is_left_alone(tmp_path: Path) -> None:
@@ -508,20 +519,21 @@ def test_an_external_engine_is_waited_for_asked_and_not_stopped(
 
     async def story() -> None:
         engine = Engine(settings)
-        await engine.start(external(server, tmp_path, port))
+        spec = external(server, tmp_path, port)
+        await engine.start(spec)
         assert engine.version == "0.0.fake"
         assert engine.flags == []
         assert (await engine.ask(CHAT, chat("hello"), "r")).is_success
         await engine.stop()
         assert server.poll() is None
-        await engine.restart()
+        await engine.start(spec)
         server.kill()
         server.wait()
         with pytest.raises(EngineGone):
             await engine.ask(CHAT, chat("hello"), "r")
         assert engine.deaths == 1
         serve(port)
-        await engine.restart()
+        await engine.start(spec)
         assert (await engine.ask(CHAT, chat("hello"), "r")).is_success
         await engine.stop()
 

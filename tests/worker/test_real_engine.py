@@ -149,7 +149,9 @@ def test_a_cancelled_request_leaves_the_engine(served: Served) -> None:
 
 
 @pytest.mark.faults
-def test_a_killed_core_is_noticed_and_a_restart_answers_again(served: Served) -> None:
+def test_a_killed_core_is_noticed_and_the_next_start_answers_again(
+    served: Served, spec: ModelSpec
+) -> None:
     async def story() -> None:
         engine, family = served.engine, served.family()
         assert "EngineCore" in called(family)
@@ -162,7 +164,7 @@ def test_a_killed_core_is_noticed_and_a_restart_answers_again(served: Served) ->
             outcomes = await asyncio.gather(*asks, return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [EngineGone] * len(asks)
         assert (engine.status, engine.deaths) == ("failed", 1)
-        await engine.restart()
+        await engine.start(spec)
         assert not [process for process in family if is_running(process)]
         assert (await engine.ask(CHAT, body(), "again")).is_success
 

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import time
-from pathlib import Path
 from typing import Literal
 
 from app.core.engines import ModelSpec
@@ -21,7 +20,6 @@ from worker.engine.run import Run
 
 EngineStatus = Literal["stopped", "starting", "ready", "failed"]
 
-LONGEST_BACKOFF_SECONDS = 30.0
 _READY_POLL_SECONDS = 0.1
 _EXTERNAL_POLL_SECONDS = 1.0
 
@@ -42,12 +40,8 @@ class Engine:
         self._version: str | None = None
         self._turn = asyncio.Lock()
         self._starting: asyncio.Task[None] | None = None
-        self._misfortunes = 0
         self.memory_wait_seconds = WAIT_SECONDS
         self.deaths = 0
-        self.failed_starts = 0
-        self.started_at: float | None = None
-        self.start_seconds: float | None = None
 
     @property
     def status(self) -> EngineStatus:
@@ -76,18 +70,6 @@ class Engine:
         """Requests that await their answer."""
         return self._run.in_flight if self._run else 0
 
-    @property
-    def log_path(self) -> Path | None:
-        """The file with the engine's output; none for an external engine."""
-        if self._spec is None or self._spec.is_external:
-            return None
-        return logfile.path_for(self._settings.var_path / "logs", self._spec.name)
-
-    @property
-    def log_tail(self) -> list[str]:
-        """The last lines of the engine's output."""
-        return logfile.tail(self.log_path) if self.log_path else []
-
     async def start(self, spec: ModelSpec) -> None:
         """Load a model and return once it answers; what ran before is stopped.
 
@@ -102,17 +84,12 @@ class Engine:
             try:
                 await self._until_started(self._starting)
             except BaseException as fault:
-                self.failed_starts += isinstance(fault, EngineError | OSError)
-                self._misfortunes += 1
                 await asyncio.shield(self._end("failed"))
                 if isinstance(fault, OSError):  # the data folder's disk is full, say
                     raise EngineError(f"The engine of {spec.name}: {fault}.") from fault
                 raise
-            self.failed_starts = 0
-            self.started_at = time.time()
-            self.start_seconds = time.monotonic() - began
             self._status = "ready"
-            logger.info("The model %s is ready after %.1f s.", spec.name, self.start_seconds)
+            logger.info("The model %s is ready after %.1f s.", spec.name, time.monotonic() - began)
 
     async def stop(self) -> None:
         """End the engine, if it runs; what is in flight raises EngineGone."""
@@ -120,23 +97,6 @@ class Engine:
             self._starting.cancel()
         async with self._turn:
             await self._end("stopped")
-
-    async def restart(self) -> None:
-        """Start the last model again, after 1, 2, 4 … 30 s as misfortunes follow each other.
-
-        Raises EngineError like start; call it again to try again.
-        """
-        if self._spec is None:
-            raise EngineError("There is no model to start again.")
-        if self._misfortunes:
-            await asyncio.sleep(min(LONGEST_BACKOFF_SECONDS, 2.0 ** (self._misfortunes - 1)))
-        await self.start(self._spec)
-
-    async def wait_dead(self) -> str | None:
-        """Wait until the engine that runs now dies; returns why, or None when it was stopped."""
-        if self._run is None:
-            return None
-        return await asyncio.shield(self._run.death)
 
     async def ask(
         self, endpoint: str, body: bytes, request_id: str, timeout_seconds: float | None = None
@@ -150,14 +110,12 @@ class Engine:
         run = self._run
         if run is None or run.is_over or self._status != "ready":
             raise EngineNotRunning("The engine is not running.")
-        answer = await run.ask(
+        return await run.ask(
             endpoint,
             body,
             request_id,
             timeout_seconds or self._settings.request_timeout_seconds,
         )
-        self._misfortunes = 0
-        return answer
 
     async def metrics(self) -> dict[str, float]:
         """The engine's figures by our names (metrics.py); empty when it does not tell them."""
@@ -236,7 +194,6 @@ class Engine:
     def _mourn(self, run: Run, reason: str) -> None:
         """A run died: count it, and end whatever is left of it at once."""
         self.deaths += 1
-        self._misfortunes += 1
         if self._run is run:
             self._status = "failed"
         logger.error("The engine of %s died: %s", run.spec.name, reason)

@@ -39,7 +39,7 @@ def rotate(path: Path) -> None:
             older.replace(path.with_name(f"{path.name}.{number + 1}"))
 
 
-def tail(path: Path, lines: int = 50) -> list[str]:
+def tail(path: Path, lines: int) -> list[str]:
     """The file's last lines; none when there is no file."""
     try:
         with path.open("rb") as file:
