@@ -7,11 +7,13 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import psutil
-from sqlalchemy import func, select, update
+from sqlalchemy import false, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -45,7 +47,11 @@ def beat(session: Session, pulse: Pulse) -> None:
         "running_job_ids": list(pulse.running_job_ids),
         "queue_worker_ids": list(pulse.queue_worker_ids),
         "models": list(pulse.models),
-        "metrics": {**pulse.metrics, "process_started": psutil.Process().create_time()},
+        "metrics": {
+            **pulse.metrics,
+            "process_space": process_space(),
+            "process_started": psutil.Process().create_time(),
+        },
         "last_heartbeat_at": func.clock_timestamp(),
         "stopped_at": None,
     }
@@ -71,14 +77,29 @@ def say_goodbye(session: Session, worker_id: UUID) -> None:
     session.commit()
 
 
+@cache
+def process_space() -> str | None:
+    """Names what this process's number counts in: the kernel's start and the pid namespace.
+
+    Containers may share a host name and each have a process of the same number.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return None
+
+
 def mark_lost(session: Session, stale_seconds: float) -> list[Worker]:
-    """Mark workers as lost that fell silent, or whose process is gone from this host."""
+    """Mark workers as lost that fell silent, or whose process is seen to be gone."""
     # Nobody can be heard while the server is down: silence counts from its start.
     heard_at = func.greatest(Worker.last_heartbeat_at, func.pg_postmaster_start_time())
     is_silent = heard_at < func.clock_timestamp() - timedelta(seconds=stale_seconds)
+    space = process_space()
+    is_near = false() if space is None else Worker.metrics["process_space"].astext == space
     rows = session.execute(
         select(Worker, is_silent)
-        .where(Worker.stopped_at.is_(None), is_silent | (Worker.host == socket.gethostname()))
+        .where(Worker.stopped_at.is_(None), is_silent | is_near)
         .with_for_update(skip_locked=True)
     ).all()
     lost = [worker for worker, silent in rows if silent or not _has_process(worker)]
@@ -90,12 +111,10 @@ def mark_lost(session: Session, stale_seconds: float) -> list[Worker]:
 
 
 def _has_process(worker: Worker) -> bool:
-    """Whether its process is still there, as far as can be seen from this host."""
-    if worker.host != socket.gethostname():
-        return True
+    """Whether the process of a worker in our own process space is still there."""
     try:
         process = psutil.Process(worker.pid)
-        # Another process may have got its number; both times are this host's clock.
+        # Another process may have got its number; both times are this machine's clock.
         started = process.create_time()
         is_same = abs(started - worker.metrics.get("process_started", started)) < 1
         return process.status() != psutil.STATUS_ZOMBIE and is_same
