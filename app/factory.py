@@ -16,6 +16,7 @@ from app.api import register as register_api
 from app.cli import register as register_commands
 from app.core import db as database
 from app.core.errors import Unavailable
+from app.core.kept import kept_variables
 from app.core.logging import configure_logging
 from app.core.settings import Settings, SettingsError, load_settings
 from app.extensions import csrf, db, migrate
@@ -86,7 +87,7 @@ def _flask_config(settings: Settings) -> dict[str, Any]:
 
 
 def _database_config(settings: Settings) -> dict[str, Any]:
-    url = settings.database_url or _kept_database_url(settings.var_path)
+    url = settings.database_url or kept_variables(settings.var_path).get("DATABASE_URL")
     options = database.engine_options(
         "web",
         pool_size=settings.pool_size,
@@ -105,19 +106,6 @@ def _no_database() -> psycopg.Connection[Any]:
     raise DatabaseUnset(
         "No database is named: set DATABASE_URL, or start the embedded server with `flask up`."
     )
-
-
-def _kept_database_url(var: Path) -> str:
-    """The URL that a running `flask up` left in the data folder's `env` file."""
-    try:
-        lines = (var / "env").read_text().splitlines()
-    except OSError:
-        return ""
-    for line in lines:
-        name, _, value = line.removeprefix("export ").partition("=")
-        if name == "DATABASE_URL":
-            return value.strip().strip("'\"")
-    return ""
 
 
 def _secret_of(var: Path) -> str:

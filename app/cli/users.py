@@ -7,7 +7,10 @@ import json
 import click
 
 from app.cli.output import CommandGroup, as_json_option, show
+from app.cli.up.preflight import is_running
 from app.core import sessions, users
+from app.core.kept import kept_variables
+from app.core.settings import Settings
 from app.extensions import current_settings, db
 
 users_group = CommandGroup("users", help="Who may sign in.")
@@ -37,12 +40,7 @@ def link_command(name: str, minutes: float | None, as_json: bool) -> None:
     user = users.get(session, name)
     token = sessions.create_sign_in_link(session, user, minutes or settings.sign_in_link_minutes)
     session.commit()
-    host = (
-        "localhost"
-        if settings.host in ("127.0.0.1", "::1", "0.0.0.0")  # noqa: S104 - only compared
-        else settings.host
-    )
-    url = f"http://{host}:{settings.port}/sign-in/{token}"
+    url = f"{_base_url(settings)}/sign-in/{token}"
     click.echo(json.dumps({"user": name, "url": url}) if as_json else url)
 
 
@@ -64,3 +62,16 @@ def disable_command(name: str) -> None:
     users.disable(session, name, _ACTOR)
     session.commit()
     click.echo(f"{name} is disabled.")
+
+
+def _base_url(settings: Settings) -> str:
+    """Where a running `flask up` says that it is; else where the settings put the web server."""
+    kept = kept_variables(settings.var_path).get("OPENAI_BASE_URL", "")
+    if kept and is_running(settings.var_path):
+        return kept.removesuffix("/v1")
+    host = (
+        "localhost"
+        if settings.host in ("127.0.0.1", "::1", "0.0.0.0")  # noqa: S104 - only compared
+        else settings.host
+    )
+    return f"http://{host}:{settings.port}"

@@ -15,6 +15,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
 
+from app.cli.up.preflight import data_folder
 from app.core import sessions, users
 from app.core.settings import Settings
 from tests.conftest import ROOT, process_environment
@@ -67,6 +68,17 @@ def test_a_link_signs_in_once(run: Run, session: Session, settings: Settings) ->
     link = run("users", "link").stdout.strip()
     assert link.startswith(f"http://localhost:{settings.port}/sign-in/")
     assert sessions.consume_sign_in_link(session, link.rsplit("/", 1)[1], session_days=1)
+
+
+def test_a_link_leads_to_the_port_that_a_running_start_was_given(
+    run: Run, settings: Settings
+) -> None:
+    url = "http://127.0.0.1:4999"
+    settings.var_path.mkdir(parents=True, exist_ok=True)
+    (settings.var_path / "env").write_text(f"export OPENAI_BASE_URL={url}/v1\n")
+    with data_folder(settings.var_path):
+        assert run("users", "link").stdout.startswith(f"{url}/sign-in/")
+    assert f":{settings.port}/sign-in/" in run("users", "link").stdout
 
 
 def test_users_are_listed_and_disabled(run: Run) -> None:

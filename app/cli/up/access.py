@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from app.cli.up.preflight import UpError
 from app.core import keys, sessions, users
 from app.core.db import make_engine
+from app.core.kept import kept_variables
 from app.core.settings import Settings
 
 KEY_NAME = "flask up"
@@ -49,7 +50,7 @@ def grant(settings: Settings, base_url: str) -> Access:
                     f"The user {admin.name} is disabled, so there is no way in: "
                     f"`flask users enable {admin.name}` lets it in again."
                 )
-            plain = _kept_key(kept)
+            plain = kept_variables(settings.var_path).get("OPENAI_API_KEY", "")
             if not plain or keys.verify(session, plain) is None:
                 _, plain = keys.create(session, admin, KEY_NAME)
             token = sessions.create_sign_in_link(session, admin, settings.sign_in_link_minutes)
@@ -60,16 +61,6 @@ def grant(settings: Settings, base_url: str) -> Access:
     database = f"export DATABASE_URL={shlex.quote(settings.database_url)}"
     _write(kept, "\n".join([*access.exports, database]) + "\n")
     return access
-
-
-def _kept_key(file: Path) -> str:
-    if not file.exists():
-        return ""
-    for line in file.read_text().splitlines():
-        name, _, value = line.removeprefix("export ").partition("=")
-        if name == "OPENAI_API_KEY":
-            return value.strip()
-    return ""
 
 
 def _write(file: Path, text: str) -> None:

@@ -57,6 +57,21 @@ def data_folder(var: Path) -> Iterator[None]:
         os.close(folder)
 
 
+def is_running(var: Path) -> bool:
+    """Whether a `flask up` holds this data folder now."""
+    try:
+        folder = os.open(var, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(folder)
+    return False
+
+
 def check_port(host: str, port: int) -> None:
     """Raises UpError when the port can't be listened on."""
     try:
