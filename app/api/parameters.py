@@ -10,6 +10,7 @@ from flask import request
 from app.core.errors import Invalid
 
 _MOST = 2**62  # fits Postgres's bigint
+_LARGEST_INDEX = 2**31 - 2  # lines are counted from 1 and fit Postgres's integer
 _LAST_MOMENT = 253_402_300_799  # of the year 9999
 
 
@@ -21,6 +22,11 @@ def read_limit(default: int, most: int) -> int:
 def read_offset() -> int:
     """`offset`: how many to skip."""
     return _read_integer("offset", 0, least=0)
+
+
+def read_index(name: str) -> int:
+    """A place counted from 0; -1, before the first, where none is given."""
+    return _read_integer(name, -1, least=0, most=_LARGEST_INDEX)
 
 
 def read_text(name: str) -> str | None:
@@ -56,7 +62,7 @@ def read_unix_time(name: str) -> datetime | None:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _read_integer(name: str, default: int, *, least: int) -> int:
+def _read_integer(name: str, default: int, *, least: int, most: int = _MOST) -> int:
     text = read_text(name)
     if text is None:
         return default
@@ -64,6 +70,7 @@ def _read_integer(name: str, default: int, *, least: int) -> int:
         number = int(text)
     except ValueError:
         raise Invalid(f"{name} must be a whole number; got {text[:100]!r}.", param=name) from None
-    if not least <= number <= _MOST:
-        raise Invalid(f"{name} must be {least} or more; got {text[:100]}.", param=name)
+    if not least <= number <= most:
+        bound = f"{least} or more" if number < least else f"{most} at most"
+        raise Invalid(f"{name} must be {bound}; got {text[:100]}.", param=name)
     return number

@@ -180,12 +180,18 @@ def read_page(
     return [output_line(row) for row in rows], rows[-1].line if rows else after_line
 
 
-def list_failed(session: Session, batch: Batch, *, limit: int = 10_000) -> list[dict[str, Any]]:
-    """Failed requests in input order, at most `limit`, with what went wrong in words."""
+def list_failed(
+    session: Session, batch: Batch, *, limit: int, after_index: int = -1
+) -> tuple[list[dict[str, Any]], bool]:
+    """A page of failed requests in input order with what went wrong in words; whether more follow.
+
+    `after_index` is the `request_index` (0 = first line) that the page begins behind.
+    """
     rows = session.execute(
-        statement("results", "failed"), {"batch_number": batch.number, "limit": limit}
-    )
-    return [
+        statement("results", "failed"),
+        {"batch_number": batch.number, "after_line": after_index + 1, "limit": limit + 1},
+    ).all()
+    found = [
         {
             "id": row.id,
             "custom_id": row.custom_id,
@@ -195,8 +201,9 @@ def list_failed(session: Session, batch: Batch, *, limit: int = 10_000) -> list[
             "created_at": row.created_at,
             **_fault(row.error or row.body),
         }
-        for row in rows
+        for row in rows[:limit]
     ]
+    return found, len(rows) > limit
 
 
 def _fault(text: str | None) -> dict[str, str]:

@@ -69,7 +69,7 @@ class Details:
         self.place: Place | None = None if self.is_final else queue.positions(session).get(batch.id)
         self.files = _files(session, batch)
         self.failed_requests: list[dict[str, Any]] = (
-            results.list_failed(session, batch, limit=_SHOWN_FAILURES) if batch.failed else []
+            results.list_failed(session, batch, limit=_SHOWN_FAILURES)[0] if batch.failed else []
         )
         self.delivery = webhooks.last_delivery(session, batch.id) if batch.webhook else None
 

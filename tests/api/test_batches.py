@@ -6,12 +6,15 @@ import json
 import time
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from app.core import batches
+from app.core.models import Request, Result
 from tests.api.conftest import Upload, error_of
 
 Create = Callable[..., dict[str, Any]]
@@ -287,6 +290,58 @@ def test_errors_of_a_failed_batch_have_line_and_param(
     assert batch["errors"] == {"object": "list", "data": [fault]}
     assert batch["queue_position"] is None
     assert batch["estimated_start_time"] is None
+
+
+@pytest.fixture
+def failures(create: Create, session: Session) -> str:
+    """The id of a batch of ten requests of which every second one failed."""
+    batch = batches.get(session, create()["id"], None)
+    for line in range(1, 11):
+        request = Request(
+            batch_number=batch.number,
+            line=line,
+            custom_id=f"r{line}",
+            position=0,
+            length=1,
+            max_tokens=1,
+            prefix_key=UUID(int=0),
+        )
+        result = Result(
+            batch_number=batch.number,
+            line=line,
+            id=f"batch_req_{line}",
+            is_success=line % 2 == 1,
+            status_code=200 if line % 2 else 400,
+            body=json.dumps({"error": {"message": f"No {line}.", "type": "bad"}}),
+            last_tried_at=batch.created_at,
+        )
+        session.add_all([request, result])
+    session.commit()
+    return batch.id
+
+
+def test_failed_requests_come_in_pages(client: FlaskClient, failures: str) -> None:
+    path = f"/v1/batches/{failures}/failed"
+    whole = client.get(path).json
+    assert not whole["has_more"]
+    assert [each["request_index"] for each in whole["failed_requests"]] == [1, 3, 5, 7, 9]
+    assert whole["failed_requests"][0]["error_message"] == "No 2."
+    first = client.get(f"{path}?limit=3").json
+    assert first["has_more"]
+    after = first["failed_requests"][-1]["request_index"]
+    rest = client.get(f"{path}?limit=3&after={after}").json
+    assert not rest["has_more"]
+    assert first["failed_requests"] + rest["failed_requests"] == whole["failed_requests"]
+    assert client.get(f"{path}?after=9").json["failed_requests"] == []
+    assert client.get(f"{path}?after=2147483646&limit=99999").json["failed_requests"] == []
+
+
+@pytest.mark.parametrize("after", ["-1", "x", "2147483647", "99999999999999999999"])
+def test_an_after_that_is_no_place_in_a_file_is_named(
+    client: FlaskClient, failures: str, after: str
+) -> None:
+    error = error_of(client.get(f"/v1/batches/{failures}/failed?after={after}"), 400)
+    assert error["param"] == "after"
 
 
 def test_somebody_elses_batches_are_absent(

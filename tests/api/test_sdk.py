@@ -85,7 +85,7 @@ def test_a_batch_goes_the_whole_way(sdk: openai.OpenAI, worker: Stack) -> None:
         f"r{number}" for number in range(20)
     ]
     failures = sdk.get(f"/batches/{batch.id}/failed", **reached_by_path).json()
-    assert list(failures) == ["batch_id", "failed_count", "failed_requests"]
+    assert list(failures) == ["batch_id", "failed_count", "failed_requests", "has_more"]
     assert failures["failed_count"] == 1
     (failure,) = failures["failed_requests"]
     assert list(failure) == [

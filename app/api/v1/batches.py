@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Blueprint, Response, g, request, stream_with_context
 
-from app.api.parameters import read_limit, read_text
+from app.api.parameters import read_index, read_limit, read_text
 from app.api.schemas import BatchBody, read_body
 from app.api.v1.models import require_served
 from app.api.v1.objects import batch_object, page, unix
@@ -98,9 +98,14 @@ def list_results(batch_id: str) -> Response:
 @blueprint.get("/<batch_id>/failed")
 @needs("read")
 def list_failed(batch_id: str) -> dict[str, Any]:
-    """The requests that failed, and why."""
+    """A page of the requests that failed, and why; `after` is the last one's request_index."""
     batch = _found(batch_id)
-    limit = read_limit(_MOST_FAILED, _MOST_FAILED)
+    found, has_more = results.list_failed(
+        db.session(),
+        batch,
+        limit=read_limit(_MOST_FAILED, _MOST_FAILED),
+        after_index=read_index("after"),
+    )
     return {
         "batch_id": batch.id,
         "failed_count": batch.failed,
@@ -116,8 +121,9 @@ def list_failed(batch_id: str) -> dict[str, Any]:
                 "last_retry_at": unix(row["last_retry_at"]),
                 "created_at": unix(row["created_at"]),
             }
-            for row in results.list_failed(db.session(), batch, limit=limit)
+            for row in found
         ],
+        "has_more": has_more,
     }
 
 

@@ -44,10 +44,11 @@ ORDER BY result.line
 LIMIT :limit;
 
 -- name: failed
+-- A page of the requests that failed, in input order.
 SELECT result.id, request.custom_id, request.line, result.status_code, result.body, result.error,
        result.tries, result.last_tried_at, result.created_at
 FROM result
 JOIN request ON request.batch_number = result.batch_number AND request.line = result.line
-WHERE result.batch_number = :batch_number AND NOT result.is_success
+WHERE result.batch_number = :batch_number AND result.line > :after_line AND NOT result.is_success
 ORDER BY result.line
 LIMIT :limit;
