@@ -5,6 +5,7 @@ The connection is our own, not the web's: no statement time-out, a short wait fo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,8 +17,12 @@ from sqlalchemy import NullPool, create_engine
 from sqlalchemy.engine import Connection, Engine, make_url
 from sqlalchemy.exc import OperationalError
 
-from app.core import db, queue_schema, schema
+from app.core import db, queue_schema, record, schema
 from app.core.models import Base
+
+_FOREIGN = re.compile(
+    r"procrastinate_|(job|job_transition|attempt|job_search|log_line)_(default|\d)"
+)
 
 
 def database_url() -> str:
@@ -48,8 +53,10 @@ def connect_args() -> dict[str, Any]:
 
 
 def is_ours(name: str | None, kind: str, parents: Any) -> bool:
-    """Procrastinate's tables are no business of autogenerate's."""
-    return kind != "table" or not (name or "").startswith("procrastinate_")
+    """Procrastinate's tables and the partitions are no business of autogenerate's."""
+    if kind == "index":
+        return name != "job_search_words_idx"  # made where the server offers trigrams
+    return kind != "table" or not _FOREIGN.match(name or "")
 
 
 def number_revision(
@@ -107,6 +114,8 @@ def run() -> None:
             if is_upgrade():
                 queue_schema.upgrade(driver, schema.with_lock_retries)
             run_migrations(connection)
+            if is_upgrade():
+                record.install(driver, schema.with_lock_retries)
 
 
 run()

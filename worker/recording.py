@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -41,17 +43,22 @@ async def record_attempt(
 async def _record(
     call_next: Callable[[], Awaitable[Any]], context: JobContext, house: House, job_id: int
 ) -> Any:
-    def begin() -> UUID:
+    def claim() -> UUID | None:
         with house.sessions() as session:
-            return attempts.begin(
+            return attempts.claim(
                 session,
                 job_id=job_id,
-                task=context.job.task_name,
                 number=context.job.attempts + 1,
                 worker_id=house.worker_id,
+                worker_name=f"worker-{socket.gethostname()}-{os.getpid()}",
             )
 
-    token = await house.patience.outlast(begin, "open the attempt")
+    token = await house.patience.outlast(claim, "claim the attempt")
+    if token is None:
+        # Put back between the fetch and now: it is somebody else's, and not ours to end.
+        context.additional_context["is_fenced"] = True
+        log.warning("job.lost", job_id=job_id)
+        return None
     house.running[token] = job_id
     context.additional_context["token"] = token
     fault: BaseException | None = None

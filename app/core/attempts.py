@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import traceback
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from app.core.models import Attempt
@@ -13,27 +15,33 @@ from app.core.models import Attempt
 _TRACEBACK_LIMIT = 20_000
 
 
-def begin(session: Session, *, job_id: int, task: str, number: int, worker_id: UUID) -> UUID:
-    """Open an attempt and close those that were left open; commits. Returns the token."""
-    session.execute(
-        update(Attempt)
-        .where(Attempt.job_id == job_id, Attempt.outcome.is_(None))
-        .values(outcome="lost", ended_at=func.clock_timestamp())
-    )
-    # A job can be fetched twice under one number, if the first fetch died before it was counted.
-    last = session.scalar(select(func.max(Attempt.number)).where(Attempt.job_id == job_id))
-    token = uuid4()
-    session.add(
-        Attempt(
-            token=token,
-            job_id=job_id,
-            task=task,
-            number=max(number, (last or 0) + 1),
-            worker_id=worker_id,
-        )
-    )
+def claim(
+    session: Session,
+    *,
+    job_id: int,
+    number: int,
+    worker_id: UUID,
+    worker_name: str,
+    max_attempts: int | None = None,
+) -> UUID | None:
+    """Put this worker's name on the attempt that its fetch has opened; commits.
+
+    Returns the attempt's token; None when the attempt is not open any more: the job was taken away.
+    """
+    found = session.execute(
+        text("SELECT token FROM stoker_claim(:job, :number, :worker, :name, :host, :pid, :most)"),
+        {
+            "job": job_id,
+            "number": number,
+            "worker": worker_id,
+            "name": worker_name,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "most": max_attempts,
+        },
+    ).first()
     session.commit()
-    return token
+    return None if found is None else UUID(str(found[0]))
 
 
 def end(session: Session, token: UUID, outcome: str, fault: BaseException | None = None) -> bool:

@@ -17,7 +17,7 @@ import psycopg
 import structlog
 from sqlalchemy.exc import OperationalError
 
-from app.core import queue_schema
+from app.core import queue_schema, record
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 OLDEST_POSTGRES = 14
@@ -46,7 +46,11 @@ def is_current(connection: psycopg.Connection[Any]) -> bool:
     versions = [
         version for (version,) in connection.execute("SELECT version_num FROM alembic_version")
     ]
-    return versions == [head()] and not queue_schema.missing(connection)
+    return (
+        versions == [head()]
+        and not queue_schema.missing(connection)
+        and record.is_current(connection)
+    )
 
 
 def upgrade(database_url: str) -> None:

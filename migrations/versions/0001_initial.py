@@ -73,7 +73,7 @@ def upgrade() -> None:
     _create_users()
     _create_files()
     _create_batches()
-    _create_jobs()
+    _create_workers()
     _create_webhooks()
     op.execute(BATCH_JOBS)
 
@@ -385,64 +385,7 @@ def _create_batches() -> None:
     )
 
 
-def _create_jobs() -> None:
-    op.create_table(
-        "attempt",
-        sa.Column("token", sa.Uuid(), nullable=False),
-        sa.Column("job_id", sa.BigInteger(), nullable=False),
-        sa.Column("task", sa.Text(), nullable=False),
-        sa.Column("number", sa.BigInteger(), nullable=False),
-        sa.Column("worker_id", sa.Uuid(), nullable=False),
-        sa.Column(
-            "started_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
-        ),
-        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("outcome", sa.Text(), nullable=True),
-        sa.Column("error_type", sa.Text(), nullable=True),
-        sa.Column("error_message", sa.Text(), nullable=True),
-        sa.Column("traceback", sa.Text(), nullable=True),
-        sa.CheckConstraint(
-            "(outcome IS NULL) = (ended_at IS NULL)", name=op.f("attempt_ended_check")
-        ),
-        sa.PrimaryKeyConstraint("token", name=op.f("attempt_pkey")),
-    )
-    op.create_index("attempt_job_idx", "attempt", ["job_id", "number"], unique=True)
-    op.create_index(
-        "attempt_open_idx",
-        "attempt",
-        ["worker_id"],
-        unique=False,
-        postgresql_where=sa.text("outcome IS NULL"),
-    )
-    op.create_table(
-        "log_line",
-        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
-        sa.Column("job_id", sa.BigInteger(), nullable=False),
-        sa.Column("batch_number", sa.BigInteger(), nullable=True),
-        sa.Column(
-            "at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
-        ),
-        sa.Column("level", sa.Text(), nullable=False),
-        sa.Column("message", sa.Text(), nullable=False),
-        sa.Column(
-            "context", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
-        ),
-        sa.PrimaryKeyConstraint("id", name=op.f("log_line_pkey")),
-    )
-    op.create_index(
-        "log_line_batch_idx",
-        "log_line",
-        ["batch_number", "id"],
-        unique=False,
-        postgresql_where=sa.text("batch_number IS NOT NULL"),
-    )
-    op.create_index("log_line_job_idx", "log_line", ["job_id", "id"], unique=False)
+def _create_workers() -> None:
     op.create_table(
         "worker",
         sa.Column("id", sa.Uuid(), nullable=False),

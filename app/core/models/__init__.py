@@ -3,15 +3,37 @@
 from app.core.models.base import Base
 from app.core.models.batches import FINAL, IS_OPEN, STATUSES, Batch, Request, Result, Suspect
 from app.core.models.files import PURPOSES, File
-from app.core.models.jobs import Attempt, LogLine, Worker
+from app.core.models.jobs import (
+    JOB_FINAL,
+    JOB_STATUSES,
+    Attempt,
+    Job,
+    JobSearch,
+    JobTransition,
+    LogLine,
+    WaitingJob,
+)
+from app.core.models.record import (
+    DIMENSIONS,
+    RISK_LEVELS,
+    DirtyHour,
+    Incident,
+    RetentionRun,
+    Rollup,
+)
 from app.core.models.users import ApiKey, AuditEntry, BrowserSession, SignInLink, User
 from app.core.models.webhooks import DELIVERY_STATUSES, WebhookDelivery
+from app.core.models.workers import Worker
 
 __all__ = [
     "DELIVERY_STATUSES",
+    "DIMENSIONS",
     "FINAL",
     "IS_OPEN",
+    "JOB_FINAL",
+    "JOB_STATUSES",
     "PURPOSES",
+    "RISK_LEVELS",
     "STATUSES",
     "ApiKey",
     "Attempt",
@@ -19,13 +41,21 @@ __all__ = [
     "Base",
     "Batch",
     "BrowserSession",
+    "DirtyHour",
     "File",
+    "Incident",
+    "Job",
+    "JobSearch",
+    "JobTransition",
     "LogLine",
     "Request",
     "Result",
+    "RetentionRun",
+    "Rollup",
     "SignInLink",
     "Suspect",
     "User",
+    "WaitingJob",
     "WebhookDelivery",
     "Worker",
 ]

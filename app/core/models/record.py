@@ -1,0 +1,109 @@
+"""What is kept about the record itself: rollups, incidents, and the runs that thin it out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    Identity,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+)
+from sqlalchemy import (
+    text as literal,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.core.models.base import Base, CreatedAt
+
+DIMENSIONS = ("task", "queue", "model", "status")
+RISK_LEVELS = ("low", "medium", "high", "critical")
+
+
+class Rollup(Base):
+    """The jobs that ended in one hour, by one dimension's name and by status.
+
+    Histograms count durations in milliseconds; what bucket a duration falls in is app.core.rollups'
+    business.
+    """
+
+    __tablename__ = "rollup"
+    __table_args__ = (
+        PrimaryKeyConstraint("dimension", "hour", "name", "status"),
+        CheckConstraint(f"dimension IN {DIMENSIONS}", name="dimension"),
+    )
+
+    dimension: Mapped[str]
+    hour: Mapped[datetime]
+    name: Mapped[str]
+    status: Mapped[str]
+    jobs: Mapped[int]
+    run_ms: Mapped[int]
+    min_run_ms: Mapped[int | None]
+    max_run_ms: Mapped[int | None]
+    run_histogram: Mapped[list[int]] = mapped_column(ARRAY(Integer))
+    waits: Mapped[int]
+    wait_ms: Mapped[int]
+    wait_histogram: Mapped[list[int]] = mapped_column(ARRAY(Integer))
+
+
+class DirtyHour(Base):
+    """An hour whose rollups are no longer what the jobs say: a job that had ended began anew."""
+
+    __tablename__ = "dirty_hour"
+
+    hour: Mapped[datetime] = mapped_column(primary_key=True)
+
+
+class Incident(Base):
+    """Something an operator should look at; the same thing again counts up while it is open."""
+
+    __tablename__ = "incident"
+    __table_args__ = (
+        Index("incident_opened_idx", "opened_at", "id"),
+        Index(
+            "incident_open_key",
+            "fingerprint",
+            unique=True,
+            postgresql_where=literal("reviewed_at IS NULL"),
+        ),
+        Index("incident_job_idx", "job_id"),
+        CheckConstraint(f"risk_level IN {RISK_LEVELS}", name="risk_level"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    source: Mapped[str]
+    risk_level: Mapped[str]
+    fingerprint: Mapped[str]
+    text: Mapped[str]
+    job_id: Mapped[int | None]
+    details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=literal("'{}'"))
+    occurrences: Mapped[int] = mapped_column(Integer, server_default=literal("1"))
+    opened_at: Mapped[CreatedAt]
+    last_seen_at: Mapped[CreatedAt]
+    reviewed_at: Mapped[datetime | None]
+    reviewed_by: Mapped[str | None]
+    verdict: Mapped[str | None]
+    summary: Mapped[str | None]
+
+
+class RetentionRun(Base):
+    """What one run of the retention removed from one table."""
+
+    __tablename__ = "retention_run"
+    __table_args__ = (Index("retention_run_table_idx", "table_name", "started_at"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    table_name: Mapped[str]
+    started_at: Mapped[CreatedAt]
+    ended_at: Mapped[datetime | None]
+    before: Mapped[datetime]
+    rows_removed: Mapped[int] = mapped_column(BigInteger, server_default=literal("0"))
+    partitions_dropped: Mapped[int] = mapped_column(Integer, server_default=literal("0"))
+    error: Mapped[str | None]

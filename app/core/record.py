@@ -1,0 +1,100 @@
+"""The record's triggers and functions in the database: are they there, put them there, take them out.
+
+Their text is code, not schema: `install` replaces them whenever it has changed, so they need no
+migration of their own. What they do is in sql/record.sql.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from app.core import partitions
+
+Connection = psycopg.Connection[Any]
+Retries = Callable[[Callable[[], None]], None]
+
+TRIGGERS = ("stoker_deferred", "stoker_changed", "stoker_deleted", "stoker_truncated")
+
+_FILE = Path(__file__).parent / "sql" / "record.sql"
+
+
+def is_current(connection: Connection) -> bool:
+    """Whether the installed triggers and functions are this version's."""
+    row = connection.execute(
+        "SELECT obj_description(oid, 'pg_proc') FROM pg_proc"
+        " WHERE oid = to_regprocedure('stoker_deferred()')"
+    ).fetchone()
+    present = connection.execute(
+        "SELECT count(*) FROM pg_trigger"
+        " WHERE tgrelid = to_regclass('procrastinate_jobs') AND tgname = ANY (%s)"
+        " AND tgenabled <> 'D'",
+        [list(TRIGGERS)],
+    ).fetchone()
+    return row == (_version(),) and present == (len(TRIGGERS),)
+
+
+def install(connection: Connection, with_retries: Retries) -> None:
+    """Install or replace them, and make the partitions of now; `connection` is in autocommit.
+
+    `with_retries` runs one transaction until it is not kept off by a lock.
+    """
+    partitions.ensure(connection)
+    _index_words(connection)
+    if is_current(connection):
+        return
+    with_retries(lambda: _install(connection))
+
+
+def _version() -> str:
+    return "version " + hashlib.sha256(_FILE.read_bytes()).hexdigest()[:16]
+
+
+def _schema(connection: Connection) -> str:
+    row = connection.execute(
+        "SELECT quote_ident(nspname) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
+        " WHERE pg_class.oid = to_regclass('job_transition')"
+    ).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def _install(connection: Connection) -> None:
+    text = _FILE.read_text("utf-8").replace("{schema}", _schema(connection))
+    with connection.transaction():
+        connection.execute(text.encode())
+        connection.execute(
+            sql.SQL("COMMENT ON FUNCTION stoker_deferred() IS {}").format(sql.Literal(_version()))
+        )
+
+
+def _index_words(connection: Connection) -> None:
+    """The index for searches, where the server offers trigrams; without it they read more."""
+    row = connection.execute(
+        "SELECT to_regclass('job_search_words_idx') IS NULL"
+        " AND EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_trgm')"
+    ).fetchone()
+    if row == (True,):
+        connection.execute(
+            "CREATE INDEX job_search_words_idx ON job_search USING gin (words gin_trgm_ops)"
+        )
+
+
+def remove(connection: Connection) -> None:
+    """Take the triggers and functions out; the tables stay. In the caller's transaction."""
+    for name in TRIGGERS:
+        connection.execute(
+            sql.SQL("DROP TRIGGER IF EXISTS {} ON procrastinate_jobs").format(sql.Identifier(name))
+        )
+    functions = connection.execute(
+        "SELECT oid::regprocedure::text FROM pg_proc"
+        " WHERE proname LIKE 'stoker\\_%' AND pronamespace = ("
+        "  SELECT relnamespace FROM pg_class WHERE oid = to_regclass('job_transition'))"
+    ).fetchall()
+    for (name,) in functions:
+        connection.execute(f"DROP FUNCTION {name}".encode())

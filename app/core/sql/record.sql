@@ -1,0 +1,365 @@
+-- The triggers on Procrastinate's tables that fill the record, and the functions by which the worker
+-- middleware adds what only a worker knows. {schema} is the schema of Stoker's tables.
+--
+-- They run with the rights of who installed them: a program whose jobs are recorded needs none on
+-- our tables. clock_timestamp() everywhere: a transaction may hold many changes of one job.
+
+-- What a list finds a job by, lower case and bounded.
+CREATE OR REPLACE FUNCTION {schema}.stoker_words(
+    id bigint, task text, owner_name text, arguments jsonb
+) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT lower(concat_ws(' ', id, task, owner_name, (
+        SELECT left(string_agg(value #>> '{}', ' '), 4000)
+        FROM jsonb_path_query(arguments, 'strict $.** ? (@.type() != "object" && @.type() != "array")') AS value
+    )))
+$$;
+
+CREATE OR REPLACE FUNCTION {schema}.stoker_deferred() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- A job that waited in our own table has its record already.
+    IF current_setting('stoker.is_due', true) = 'on' THEN
+        RETURN NULL;
+    END IF;
+    WITH recorded AS (
+        INSERT INTO {schema}.job
+            (id, created_by, task, queue, priority, lock, queueing_lock, arguments, scheduled_at,
+             owner_name, model)
+        SELECT id, nullif(current_setting('application_name'), ''), task_name, queue_name, priority,
+               lock, queueing_lock, args, scheduled_at, args ->> 'user', args ->> 'model'
+        FROM deferred
+        RETURNING id, created_at, task, owner_name, arguments
+    )
+    INSERT INTO {schema}.job_search (job_id, job_created_at, words)
+    SELECT id, created_at, {schema}.stoker_words(id, task, owner_name, arguments) FROM recorded;
+    PERFORM pg_notify('stoker_changes', '{"noun":"job","id":""}');
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION {schema}.stoker_changed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    moment timestamptz := clock_timestamp();
+    before {schema}.job;
+    now_is text;
+    outcome text;
+    actor text := coalesce(
+        nullif(current_setting('stoker.actor', true), ''),
+        nullif(current_setting('application_name'), '')
+    );
+    why text := nullif(current_setting('stoker.reason', true), '');
+BEGIN
+    SELECT * INTO before FROM {schema}.job WHERE id = NEW.id;
+    IF NOT FOUND THEN
+        RETURN NULL;  -- older than the record
+    END IF;
+    IF NEW.status = OLD.status THEN
+        IF NEW.abort_requested AND NOT OLD.abort_requested THEN
+            INSERT INTO {schema}.job_transition
+                (job_id, job_created_at, at, from_status, to_status, triggered_by, details)
+            VALUES (NEW.id, before.created_at, moment, before.status, before.status, actor,
+                    coalesce(why, 'abort requested'));
+        END IF;
+        UPDATE {schema}.job
+        SET queue = NEW.queue_name, priority = NEW.priority, lock = NEW.lock,
+            queueing_lock = NEW.queueing_lock, scheduled_at = NEW.scheduled_at,
+            arguments = NEW.args,
+            cancel_requested_at = CASE
+                WHEN NEW.abort_requested THEN coalesce(cancel_requested_at, moment)
+            END
+        WHERE created_at = before.created_at AND id = NEW.id;
+        PERFORM pg_notify('stoker_changes', '{"noun":"job","id":"' || NEW.id || '"}');
+        RETURN NULL;
+    END IF;
+
+    IF NEW.status = 'doing' THEN
+        now_is := 'running';
+        INSERT INTO {schema}.attempt
+            (job_id, job_created_at, number, task, queue, queue_worker_id, started_at)
+        VALUES (NEW.id, before.created_at, NEW.attempts + 1, NEW.task_name, NEW.queue_name,
+                NEW.worker_id, moment)
+        ON CONFLICT (job_created_at, job_id, number) DO UPDATE
+        SET token = gen_random_uuid(), queue_worker_id = excluded.queue_worker_id,
+            worker_id = NULL, started_at = moment, ended_at = NULL, outcome = NULL;
+        UPDATE {schema}.job
+        SET status = now_is, attempts = attempts + 1, queue = NEW.queue_name,
+            started_at = coalesce(started_at, moment), attempt_started_at = moment,
+            wait_ms = coalesce(wait_ms, greatest(0, 1000 * date_part(
+                'epoch', moment - greatest(created_at, coalesce(NEW.scheduled_at, created_at)))))
+        WHERE created_at = before.created_at AND id = NEW.id;
+        why := coalesce(why, 'attempt ' || (NEW.attempts + 1));
+    ELSE
+        IF OLD.status = 'doing' THEN
+            -- The middleware may have said how it ended. Without it, a job that begins anew has
+            -- failed, or lost its worker when that has no row any more.
+            outcome := {schema}.stoker_close(NEW.id, before.created_at, moment, CASE NEW.status::text
+                WHEN 'succeeded' THEN 'completed'
+                WHEN 'failed' THEN 'failed'
+                WHEN 'todo' THEN CASE WHEN OLD.worker_id IS NULL THEN 'lost' ELSE 'failed' END
+                ELSE 'cancelled'
+            END);
+        END IF;
+        now_is := CASE NEW.status::text
+            WHEN 'todo' THEN CASE WHEN outcome = 'moved' THEN 'pending' ELSE 'retrying' END
+            WHEN 'succeeded' THEN 'completed'
+            WHEN 'failed' THEN 'failed'
+            ELSE 'cancelled'
+        END;
+        UPDATE {schema}.job
+        SET status = now_is, queue = NEW.queue_name, priority = NEW.priority, lock = NEW.lock,
+            scheduled_at = NEW.scheduled_at,
+            run_ms = run_ms + CASE WHEN OLD.status = 'doing' THEN
+                greatest(0, 1000 * date_part('epoch', moment - attempt_started_at)) ELSE 0 END,
+            ended_at = CASE WHEN now_is IN ('completed', 'failed', 'cancelled') THEN moment END,
+            progress = CASE WHEN now_is = 'completed' THEN 100 ELSE progress END,
+            error_type = CASE WHEN now_is <> 'completed' THEN error_type END,
+            error_message = CASE WHEN now_is <> 'completed' THEN error_message END
+        WHERE created_at = before.created_at AND id = NEW.id;
+        IF before.message IS NOT NULL AND now_is IN ('completed', 'failed', 'cancelled') THEN
+            UPDATE {schema}.job_search
+            SET words = left(words, 8000) || ' ' || lower(left(before.message, 1000))
+            WHERE job_created_at = before.created_at AND job_id = NEW.id;
+        END IF;
+        IF before.ended_at IS NOT NULL THEN
+            INSERT INTO {schema}.dirty_hour VALUES (date_trunc('hour', before.ended_at, 'UTC'))
+            ON CONFLICT DO NOTHING;
+        END IF;
+        IF why IS NULL AND outcome IN ('lost', 'moved') THEN
+            why := CASE outcome WHEN 'lost' THEN 'its worker was lost'
+                ELSE 'goes on in queue ' || NEW.queue_name END;
+        END IF;
+    END IF;
+    INSERT INTO {schema}.job_transition
+        (job_id, job_created_at, at, from_status, to_status, triggered_by, details)
+    VALUES (NEW.id, before.created_at, moment, before.status, now_is, actor, why);
+    PERFORM pg_notify('stoker_changes', '{"noun":"job","id":"' || NEW.id || '"}');
+    RETURN NULL;
+END
+$$;
+
+-- Close a job's open attempt, and say how it or its latest one ended.
+CREATE OR REPLACE FUNCTION {schema}.stoker_close(
+    job bigint, born timestamptz, moment timestamptz, how text
+) RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    closed text;
+BEGIN
+    UPDATE {schema}.attempt SET ended_at = moment, outcome = how
+    WHERE job_created_at = born AND job_id = job AND attempt.outcome IS NULL
+    RETURNING attempt.outcome INTO closed;
+    IF closed IS NULL THEN
+        SELECT attempt.outcome INTO closed FROM {schema}.attempt
+        WHERE job_created_at = born AND job_id = job ORDER BY number DESC LIMIT 1;
+    END IF;
+    RETURN closed;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION {schema}.stoker_deleted() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    moment timestamptz := clock_timestamp();
+    before {schema}.job;
+    outcome text;
+    now_is text;
+BEGIN
+    SELECT * INTO before FROM {schema}.job
+    WHERE id = OLD.id AND status IN ('pending', 'retrying', 'running');
+    IF NOT FOUND OR current_setting('stoker.is_moving', true) = 'on' THEN
+        RETURN NULL;
+    END IF;
+    IF OLD.status = 'doing' THEN
+        -- Its worker deletes what it ends: only the middleware knows how that was.
+        outcome := {schema}.stoker_close(OLD.id, before.created_at, moment, 'deleted');
+        now_is := CASE outcome WHEN 'failed' THEN 'failed' WHEN 'lost' THEN 'failed'
+            WHEN 'cancelled' THEN 'cancelled' ELSE 'completed' END;
+    ELSE
+        now_is := 'cancelled';
+    END IF;
+    UPDATE {schema}.job
+    SET status = now_is, ended_at = moment,
+        run_ms = run_ms + CASE WHEN OLD.status = 'doing' THEN
+            greatest(0, 1000 * date_part('epoch', moment - attempt_started_at)) ELSE 0 END,
+        progress = CASE WHEN now_is = 'completed' THEN 100 ELSE progress END
+    WHERE created_at = before.created_at AND id = OLD.id;
+    INSERT INTO {schema}.job_transition
+        (job_id, job_created_at, at, from_status, to_status, triggered_by, details)
+    VALUES (OLD.id, before.created_at, moment, before.status, now_is,
+            coalesce(nullif(current_setting('stoker.actor', true), ''),
+                     nullif(current_setting('application_name'), '')),
+            CASE WHEN outcome = 'deleted'
+                THEN 'its row was deleted; whether it failed was not recorded'
+                ELSE 'its row was deleted' END);
+    PERFORM pg_notify('stoker_changes', '{"noun":"job","id":"' || OLD.id || '"}');
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION {schema}.stoker_truncated() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    moment timestamptz := clock_timestamp();
+BEGIN
+    UPDATE {schema}.attempt SET ended_at = moment, outcome = 'deleted' WHERE attempt.outcome IS NULL;
+    WITH ended AS (
+        UPDATE {schema}.job SET status = 'cancelled', ended_at = moment
+        FROM (
+            SELECT id, created_at, status FROM {schema}.job
+            WHERE status IN ('pending', 'retrying', 'running')
+              AND NOT EXISTS (SELECT FROM {schema}.waiting_job WHERE waiting_job.id = job.id)
+        ) AS open
+        WHERE job.created_at = open.created_at AND job.id = open.id
+        RETURNING job.id, job.created_at, open.status
+    )
+    INSERT INTO {schema}.job_transition
+        (job_id, job_created_at, at, from_status, to_status, triggered_by, details)
+    SELECT id, created_at, moment, status, 'cancelled', current_setting('application_name'),
+           'the queue was emptied by TRUNCATE'
+    FROM ended;
+    PERFORM pg_notify('stoker_changes', '{"noun":"job","id":""}');
+    RETURN NULL;
+END
+$$;
+
+-- From here on: what the worker middleware calls.
+
+-- The open attempt of a job is this worker's now. No row: it has none, or none that is this number.
+CREATE OR REPLACE FUNCTION {schema}.stoker_claim(
+    the_job bigint, the_number int, the_worker uuid, the_name text, the_host text, the_pid bigint,
+    most_attempts int
+) RETURNS TABLE (token uuid, job_created_at timestamptz)
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    WITH mine AS (
+        UPDATE {schema}.attempt
+        SET worker_id = the_worker, worker_name = the_name, host = the_host, pid = the_pid
+        WHERE job_id = the_job AND number = the_number AND outcome IS NULL
+        RETURNING attempt.token, attempt.job_created_at
+    ), named AS (
+        UPDATE {schema}.job SET worker_name = the_name, max_attempts = most_attempts
+        FROM mine WHERE job.created_at = mine.job_created_at AND job.id = the_job
+    )
+    SELECT mine.token, mine.job_created_at FROM mine
+$$;
+
+-- How attempts ended and what they used; `ends` is an array of objects:
+-- {job, number, [token], worker_id, worker_name, host, pid, [max_attempts], [outcome], [error_type],
+--  [error_message], [traceback], [result], [result_bytes], [cpu_seconds], [peak_memory_bytes],
+--  [gpu_seconds]}.
+-- An outcome closes the attempt, unless it is closed by another. Returns how many were found; said
+-- twice it changes nothing the second time.
+CREATE OR REPLACE FUNCTION {schema}.stoker_end(ends jsonb) RETURNS int
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    e record;
+    born timestamptz;
+    found_count int := 0;
+BEGIN
+    FOR e IN
+        SELECT * FROM jsonb_to_recordset(ends) AS e(
+            job bigint, number int, token uuid, worker_id uuid, worker_name text, host text,
+            pid bigint, max_attempts int, outcome text, error_type text, error_message text,
+            traceback text, result jsonb, result_bytes bigint, cpu_seconds float8,
+            peak_memory_bytes bigint, gpu_seconds float8)
+        ORDER BY job, number
+    LOOP
+        UPDATE {schema}.attempt AS mine
+        SET worker_id = coalesce(e.worker_id, mine.worker_id),
+            worker_name = coalesce(e.worker_name, mine.worker_name),
+            host = coalesce(e.host, mine.host), pid = coalesce(e.pid, mine.pid),
+            ended_at = CASE WHEN e.outcome IS NULL THEN mine.ended_at
+                ELSE coalesce(mine.ended_at, clock_timestamp()) END,
+            outcome = coalesce(e.outcome, mine.outcome),
+            error_type = e.error_type, error_message = e.error_message, traceback = e.traceback,
+            result = e.result, cpu_seconds = e.cpu_seconds,
+            peak_memory_bytes = e.peak_memory_bytes, gpu_seconds = e.gpu_seconds
+        WHERE mine.job_id = e.job AND mine.number = e.number
+          AND (e.token IS NULL OR mine.token = e.token)
+          AND (mine.outcome IS NULL OR e.outcome IS NULL OR mine.outcome = e.outcome)
+        RETURNING mine.job_created_at INTO born;
+        IF born IS NULL THEN
+            CONTINUE;
+        END IF;
+        found_count := found_count + 1;
+        UPDATE {schema}.job
+        SET worker_name = coalesce(e.worker_name, job.worker_name),
+            max_attempts = coalesce(e.max_attempts, job.max_attempts),
+            result = coalesce(e.result, job.result),
+            result_bytes = coalesce(e.result_bytes, job.result_bytes),
+            error_type = coalesce(e.error_type, job.error_type),
+            error_message = coalesce(e.error_message, job.error_message)
+        WHERE created_at = born AND id = e.job AND job.attempts <= e.number;
+        IF e.error_message IS NOT NULL THEN
+            UPDATE {schema}.job_search
+            SET words = left(words, 8000) || ' '
+                || lower(left(concat_ws(' ', e.error_type, e.error_message), 2000))
+            WHERE job_created_at = born AND job_id = e.job
+              AND position(lower(left(concat_ws(' ', e.error_type, e.error_message), 2000))
+                           IN words) = 0;
+        END IF;
+        born := NULL;
+    END LOOP;
+    RETURN found_count;
+END
+$$;
+
+-- How far jobs are; `steps` is an array of {job, number, [done], [total], [percent], [message]}. Of an
+-- attempt that is not the job's latest, nothing is taken.
+CREATE OR REPLACE FUNCTION {schema}.stoker_progress(steps jsonb) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    s record;
+BEGIN
+    FOR s IN
+        SELECT * FROM jsonb_to_recordset(steps) AS s(
+            job bigint, number int, done bigint, total bigint, percent int, message text)
+        ORDER BY job
+    LOOP
+        UPDATE {schema}.job
+        SET items_done = coalesce(s.done, items_done), items_total = coalesce(s.total, items_total),
+            progress = coalesce(s.percent, progress), message = coalesce(s.message, job.message)
+        WHERE id = s.job AND status = 'running'
+          AND EXISTS (
+              SELECT FROM {schema}.attempt
+              WHERE job_created_at = job.created_at AND job_id = s.job AND number = s.number
+                AND outcome IS NULL
+          );
+        PERFORM pg_notify('stoker_changes', '{"noun":"job","id":"' || s.job || '"}');
+    END LOOP;
+END
+$$;
+
+-- Log lines; `lines` is an array of {at, job, number, batch, level, logger, message, context}.
+CREATE OR REPLACE FUNCTION {schema}.stoker_log(lines jsonb) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    INSERT INTO {schema}.log_line
+        (at, job_id, attempt_number, batch_number, level, logger, message, context)
+    SELECT at, job, number, batch, level, logger, message, context
+    FROM jsonb_to_recordset(lines) AS l(
+        at timestamptz, job bigint, number int, batch bigint, level text, logger text,
+        message text, context jsonb);
+    SELECT pg_notify('stoker_changes', '{"noun":"log","id":"' || job || '"}')
+    FROM (SELECT DISTINCT (line ->> 'job') AS job FROM jsonb_array_elements(lines) AS line) AS jobs;
+$$;
+
+-- triggers
+
+CREATE OR REPLACE TRIGGER stoker_deferred AFTER INSERT ON procrastinate_jobs
+REFERENCING NEW TABLE AS deferred FOR EACH STATEMENT EXECUTE FUNCTION {schema}.stoker_deferred();
+
+CREATE OR REPLACE TRIGGER stoker_changed AFTER UPDATE ON procrastinate_jobs FOR EACH ROW
+WHEN (OLD.status IS DISTINCT FROM NEW.status
+      OR OLD.abort_requested IS DISTINCT FROM NEW.abort_requested
+      OR OLD.scheduled_at IS DISTINCT FROM NEW.scheduled_at
+      OR OLD.priority IS DISTINCT FROM NEW.priority
+      OR OLD.queue_name IS DISTINCT FROM NEW.queue_name
+      OR OLD.lock IS DISTINCT FROM NEW.lock
+      OR OLD.queueing_lock IS DISTINCT FROM NEW.queueing_lock
+      OR OLD.args IS DISTINCT FROM NEW.args)
+EXECUTE FUNCTION {schema}.stoker_changed();
+
+CREATE OR REPLACE TRIGGER stoker_deleted AFTER DELETE ON procrastinate_jobs
+FOR EACH ROW EXECUTE FUNCTION {schema}.stoker_deleted();
+
+CREATE OR REPLACE TRIGGER stoker_truncated AFTER TRUNCATE ON procrastinate_jobs
+FOR EACH STATEMENT EXECUTE FUNCTION {schema}.stoker_truncated();
