@@ -55,6 +55,7 @@ def add_batch(session: Session, status: str = "completed", **fields: Any) -> Bat
         values["engine"] = {
             "version": "0.32.0",
             "flags": ["--max-num-seqs", "1024", "--enable-prefix-caching"],
+            "sampling_defaults": {"temperature": 0.6, "top_p": 0.95},
         }
     values |= fields
     answered = values.get("completed", 0) + values.get("failed", 0)

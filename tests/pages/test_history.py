@@ -342,6 +342,25 @@ def test_a_webhook_that_is_heard_while_one_looks_shows_it(
     expect(page.locator("#batch-webhook")).to_have_text("Delivered just now")
 
 
+@pytest.mark.parametrize(
+    ("defaults", "words"),
+    [
+        ({"temperature": 0.6, "top_p": 0.95}, "temperature 0.6, top_p 0.95"),
+        ({}, "the engine's own"),
+        (None, None),
+    ],
+)
+def test_the_details_say_which_sampling_defaults_applied(
+    open_page: Open, session: Session, defaults: dict[str, Any] | None, words: str | None
+) -> None:
+    seed.add_batch(session, id="batch_a", engine={"version": "1", "sampling_defaults": defaults})
+    row = open_page("/history/batch_a").locator("dl > div", has_text="Engine sampling defaults")
+    if words is None:
+        expect(row).to_have_count(0)
+    else:
+        expect(row.locator("dd")).to_have_text(words)
+
+
 def test_hostile_text_is_shown_and_never_obeyed(open_page: Open, session: Session) -> None:
     hostile = seed.HOSTILE
     faults = [{"code": hostile, "line": 1, "param": hostile, "message": hostile}]

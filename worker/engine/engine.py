@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from typing import Literal
+from typing import Any, Literal
 
 from app.core.engines import ModelSpec
 from app.core.settings import Settings
@@ -17,6 +17,7 @@ from worker.engine.errors import EngineError, EngineNotRunning
 from worker.engine.memory import WAIT_SECONDS, wait_for_memory
 from worker.engine.process import EngineProcess, end_leftovers, make_folder
 from worker.engine.run import Run
+from worker.engine.sampling import sampling_defaults
 
 EngineStatus = Literal["stopped", "starting", "ready", "failed"]
 
@@ -38,6 +39,7 @@ class Engine:
         self._status: EngineStatus = "stopped"
         self._spec: ModelSpec | None = None
         self._version: str | None = None
+        self._sampling_defaults: dict[str, Any] | None = None
         self._turn = asyncio.Lock()
         self._starting: asyncio.Task[None] | None = None
         self.memory_wait_seconds = WAIT_SECONDS
@@ -64,6 +66,11 @@ class Engine:
         if self._spec is None or self._spec.is_external or self._spec.command:
             return []
         return [*commands.default_flags(self._spec), *self._spec.flags]
+
+    @property
+    def sampling_defaults(self) -> dict[str, Any] | None:
+        """What applies in place of vLLM's own where a request names none; None: not known."""
+        return self._sampling_defaults
 
     @property
     def in_flight(self) -> int:
@@ -141,6 +148,7 @@ class Engine:
             self._run = run = await self._spawn(spec)
         await self._until_ready(run)
         self._version = await run.connection.version()
+        self._sampling_defaults = await asyncio.to_thread(sampling_defaults, spec)
         if run.is_over:
             raise EngineError(f"The engine of {spec.name} ended as soon as it was ready.")
         run.is_ready.set()

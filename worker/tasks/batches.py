@@ -283,6 +283,7 @@ class BatchStep:
         engine = {
             "version": turns.engine.version,
             "flags": list(turns.engine.flags),
+            "sampling_defaults": turns.engine.sampling_defaults,
             "model": spec.source if spec else None,
             "revision": spec.revision if spec else None,
         }
