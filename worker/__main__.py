@@ -70,6 +70,7 @@ async def run(settings: Settings, registry: RegistryFile) -> int:
             heart = Heart(
                 sessions, _pulse_of(house, workers, stopping), settings.worker_heartbeat_seconds
             )
+            turns.engine.on_status = heart.quicken
             heart.start()
             try:
                 return await _work(house, workers, heart, stopping)

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import psutil
-from sqlalchemy import false, func, select, update
+from sqlalchemy import ColumnElement, false, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -67,6 +67,17 @@ def beat(session: Session, pulse: Pulse) -> None:
     session.commit()
 
 
+def find(session: Session, pid: int) -> Worker | None:
+    """The living worker of that process number beside us."""
+    return session.scalar(
+        select(Worker)
+        .where(Worker.kind == "worker", Worker.pid == pid, Worker.stopped_at.is_(None))
+        .where(_is_near())
+        .order_by(Worker.started_at.desc())
+        .limit(1)
+    )
+
+
 def say_goodbye(session: Session, worker_id: UUID) -> None:
     """Mark a worker as stopped in order; commits."""
     session.execute(
@@ -90,16 +101,20 @@ def process_space() -> str | None:
         return None
 
 
+def _is_near() -> ColumnElement[bool]:
+    """Whether a worker's process number means the same process here."""
+    space = process_space()
+    return false() if space is None else Worker.metrics["process_space"].astext == space
+
+
 def mark_lost(session: Session, stale_seconds: float) -> list[Worker]:
     """Mark workers as lost that fell silent, or whose process is seen to be gone."""
     # Nobody can be heard while the server is down: silence counts from its start.
     heard_at = func.greatest(Worker.last_heartbeat_at, func.pg_postmaster_start_time())
     is_silent = heard_at < func.clock_timestamp() - timedelta(seconds=stale_seconds)
-    space = process_space()
-    is_near = false() if space is None else Worker.metrics["process_space"].astext == space
     rows = session.execute(
         select(Worker, is_silent)
-        .where(Worker.stopped_at.is_(None), is_silent | is_near)
+        .where(Worker.stopped_at.is_(None), is_silent | _is_near())
         .with_for_update(skip_locked=True)
     ).all()
     lost = [worker for worker, silent in rows if silent or not _has_process(worker)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -156,6 +157,24 @@ def test_a_named_postgres_and_other_models_need_no_embedded_ones(
     assert not (instance.var / "postgres").exists()
     assert not (instance.var / "models.toml").exists()
     assert f"export DATABASE_URL='{database_url}'" in (instance.var / "env").read_text()
+    process.terminate()
+    assert process.wait(15) == 0
+
+
+def test_a_later_start_shows_how_long_the_model_takes_to_load(
+    instance: Instance, database_url: str
+) -> None:
+    registry = instance.var.with_name("models.toml")
+    engine = [sys.executable, str(ROOT / "tests" / "fake_engine.py"), "--uds", "{socket}"]
+    registry.write_text(
+        '[models.slow]\npath = "."\nendpoints = ["/v1/embeddings"]\n'
+        f'env = {{ FAKE_START_DELAY = "3" }}\ncommand = {json.dumps(engine)}\n'
+    )
+    process = instance.start(
+        "--no-embedded", "--models-file", str(registry), DATABASE_URL=database_url
+    )
+    instance.wait_for("Loading slow …")
+    instance.wait_for("✓ slow is loaded (")
     process.terminate()
     assert process.wait(15) == 0
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Callable
 from typing import Any, Literal
 
 from app.core.engines import ModelSpec
@@ -37,6 +38,8 @@ class Engine:
         self._settings = settings
         self._run: Run | None = None
         self._status: EngineStatus = "stopped"
+        # Called whenever the status has changed.
+        self.on_status: Callable[[], object] = lambda: None
         self._spec: ModelSpec | None = None
         self._version: str | None = None
         self._sampling_defaults: dict[str, Any] | None = None
@@ -85,7 +88,7 @@ class Engine:
         async with self._turn:
             await self._end("stopped")
             self._spec, self._version = spec, None
-            self._status = "starting"
+            self._set_status("starting")
             began = time.monotonic()
             self._starting = asyncio.create_task(self._start(spec))
             try:
@@ -95,7 +98,7 @@ class Engine:
                 if isinstance(fault, OSError):  # the data folder's disk is full, say
                     raise EngineError(f"The engine of {spec.name}: {fault}.") from fault
                 raise
-            self._status = "ready"
+            self._set_status("ready")
             logger.info("The model %s is ready after %.1f s.", spec.name, time.monotonic() - began)
 
     async def stop(self) -> None:
@@ -129,6 +132,11 @@ class Engine:
         if self._run is None or self._run.is_over:
             return {}
         return await self._run.connection.metrics() or {}
+
+    def _set_status(self, status: EngineStatus) -> None:
+        if status != self._status:
+            self._status = status
+            self.on_status()
 
     async def _until_started(self, starting: asyncio.Task[None]) -> None:
         try:
@@ -203,14 +211,14 @@ class Engine:
         """A run died: count it, and end whatever is left of it at once."""
         self.deaths += 1
         if self._run is run:
-            self._status = "failed"
+            self._set_status("failed")
         logger.error("The engine of %s died: %s", run.spec.name, reason)
         run.tasks.append(asyncio.create_task(run.bury()))
 
     async def _end(self, status: EngineStatus) -> None:
         """End the run, if there is one, and all that belongs to it."""
         run, self._run = self._run, None
-        self._status = status
+        self._set_status(status)
         if run is None:
             return
         run.die(None)

@@ -17,9 +17,10 @@ LINE_SECONDS = 5.0
 
 
 class Step:
-    """Something that takes a while; `update` says how far it is."""
+    """Something that takes a while; `update` says how far it is, `fail` that it was in vain."""
 
-    def __init__(self, screen: Screen, text: str, total: int | None) -> None:
+    def __init__(self, screen: Screen, text: str, done_text: str, total: int | None) -> None:
+        self.outcome = f"✓ {done_text or text}"
         self._screen = screen
         self._text = text
         self._note = ""
@@ -31,6 +32,10 @@ class Step:
         self._note = note
         self._screen.progress.update(self._task, description=self._text, completed=done, note=note)
         self.repeat()
+
+    def fail(self, text: str) -> None:
+        """Say this when it ends."""
+        self.outcome = f"✕ {text}"
 
     def repeat(self) -> None:
         """Where no line can be rewritten, say now and then how far it is."""
@@ -84,7 +89,7 @@ class Screen:
         """Show that something runs, and how long it took when it is done."""
         if not self.is_live:
             self.line(f"{text} …")
-        step = Step(self, text, total)
+        step = Step(self, text, done_text, total)
         self._steps.append(step)
         if self.is_live:
             self.progress.start()
@@ -95,4 +100,4 @@ class Screen:
             step.end()
             if self.is_live and not self._steps:
                 self.progress.stop()
-        self.line(f"✓ {done_text or text} ({step.seconds:.1f} s)", style="bold")
+        self.line(f"{step.outcome} ({step.seconds:.1f} s)", style="bold")

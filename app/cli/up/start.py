@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,7 @@ class Start:
                 await building
         finally:
             building.cancel()
-        await self._start_child("worker")
+        worker = await self._start_child("worker")
         await self._start_child("housekeeper")
         is_answered = True
         if batch is not None:
@@ -102,7 +103,7 @@ class Start:
             self._show(way_in)
         if self._is_once:
             return 0 if is_answered else 1
-        await asyncio.get_running_loop().create_future()
+        await _show_loads(self._settings, self._screen, lambda: worker.pid)
         return 0
 
     async def _is_first(self, client: Client) -> bool:
@@ -168,8 +169,10 @@ class Start:
                 said = "the disk is full, make room and start again."
             raise UpError(f"The step “{name}” {how}: {said}", 1)
 
-    async def _start_child(self, name: str) -> None:
-        await self._supervisor.start(self._program(name, COMMANDS[name]))
+    async def _start_child(self, name: str) -> Program:
+        program = self._program(name, COMMANDS[name])
+        await self._supervisor.start(program)
+        return program
 
     def _program(self, name: str, arguments: tuple[str, ...]) -> Program:
         settings = self._settings
@@ -228,6 +231,15 @@ def _grant(settings: Settings, base_url: str) -> Access:
     from app.cli.up.access import grant
 
     return grant(settings, base_url)
+
+
+async def _show_loads(
+    settings: Settings, screen: Screen, worker_pid: Callable[[], int | None]
+) -> None:
+    """As `_grant`."""
+    from app.cli.up.loading import show_loads
+
+    await show_loads(settings, screen, worker_pid)
 
 
 def _is_current(database_url: str) -> bool:
