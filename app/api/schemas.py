@@ -118,10 +118,11 @@ def read_body(kind: type[Body]) -> Body:
     try:
         return kind.model_validate(content)
     except ValidationError as fault:
-        raise _first_fault(fault) from None
+        raise first_fault(fault) from None
 
 
-def _first_fault(fault: ValidationError) -> Invalid:
+def first_fault(fault: ValidationError) -> Invalid:
+    """What to tell the client of the first of its mistakes."""
     first: Any = fault.errors(include_url=False, include_input=False)[0]
     param = ".".join(str(part) for part in first["loc"])[:200]
     match first["type"]:
