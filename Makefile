@@ -6,7 +6,7 @@ PYTHON ?= python3
 # Which engine: cpu or gpu. gpu where there is a CUDA device.
 EXTRA ?= $(if $(wildcard /dev/nvidia[0-9]*),gpu,cpu)
 # The CPU build of torch is on no ordinary package index; where pip's own places lack it, it is here.
-TORCH ?= torch==2.13.0+cpu
+TORCH = torch==2.13.0+cpu
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # What compiles the lock files.
 UV ?= uv==0.13.9
@@ -67,8 +67,8 @@ find_python = for python in $(PYTHON) python3 python3.13 python3.12 python3.11 p
 	fi
 install = @$(find_python); $$python -I app/cli/up/install.py --venv $(VENV) --lock $< --stamp $@
 
-$(VENV)/.installed-cpu $(VENV)/.installed-dev: $(VENV)/.installed-%: requirements-%.lock
-	$(install) --torch $(TORCH) --torch-index $(TORCH_INDEX)
+$(VENV)/.installed-cpu $(VENV)/.installed-dev: $(VENV)/.installed-%: requirements-%.lock requirements-torch-cpu.lock
+	$(install) --torch-lock requirements-torch-cpu.lock --torch-index $(TORCH_INDEX)
 
 $(VENV)/.installed-gpu: requirements-gpu.lock
 	$(install)
@@ -92,7 +92,8 @@ nginx:
 	@command -v nginx >/dev/null || test -x /usr/sbin/nginx || { echo "Getting nginx"; $(call apt,nginx-light); } || \
 		echo "apt-get could not fetch nginx: tests/deploy/test_nginx.py will fail until nginx is on PATH." >&2
 
-# Locks. torch's CPU build is installed on its own, so its pure-Python needs are named here.
+# Locks. torch's CPU build is installed on its own, so its pure-Python needs are named here, and it has a lock of its
+# own, which needs PyTorch's index and is written only for a new version.
 TORCH_NEEDS = filelock fsspec jinja2 networkx sympy typing-extensions setuptools
 compile = $(VENV)/lock/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet $(ARGS)
 lock: ## Write the lock files (pinned versions stay where they can; ARGS=--upgrade takes the newest)
@@ -105,6 +106,9 @@ lock: ## Write the lock files (pinned versions stay where they can; ARGS=--upgra
 	$(compile) pyproject.toml $(VENV)/lock/torch-needs.in --extra cpu --extra dev -c requirements-cpu.lock \
 		--override $(VENV)/lock/cpu-overrides.txt -o requirements-dev.lock
 	$(compile) pyproject.toml --extra gpu --override $(VENV)/lock/gpu-overrides.txt -o requirements-gpu.lock
+	@echo '$(TORCH)' > $(VENV)/lock/torch.in
+	@grep -qF '$(TORCH) ' requirements-torch-cpu.lock || \
+		$(compile) $(VENV)/lock/torch.in --no-deps --index-url $(TORCH_INDEX) -o requirements-torch-cpu.lock
 
 clean: ## Remove the environment and all caches; the data folder stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/node/node_modules

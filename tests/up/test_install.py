@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from app.cli.up import install
@@ -22,9 +24,8 @@ def make(
     (folder / "app" / "cli" / "up").mkdir(parents=True, exist_ok=True)
     shutil.copy(ROOT / "Makefile", folder)
     shutil.copy(ROOT / "app" / "cli" / "up" / "install.py", folder / "app" / "cli" / "up")
-    lock = folder / "requirements-cpu.lock"
-    if not lock.exists():
-        lock.write_text(EMPTY_LOCK)
+    for name in ("requirements-cpu.lock", "requirements-torch-cpu.lock"):
+        (folder / name).write_text(EMPTY_LOCK)
     make = shutil.which("make")
     assert make is not None
     environment = {**os.environ, "PATH": path or os.environ["PATH"]}
@@ -55,13 +56,28 @@ def test_an_old_python_is_refused_with_one_sentence(tmp_path: Path) -> None:
 def test_what_is_installed_is_not_installed_again(tmp_path: Path) -> None:
     stamp = tmp_path / ".venv" / ".installed-cpu"
     stamp.parent.mkdir()
-    stamp.write_text(f"cpu {hashlib.sha256(EMPTY_LOCK.encode()).hexdigest()}\n")
+    stamp.write_text(f"cpu {hashlib.sha256(2 * EMPTY_LOCK.encode()).hexdigest()}\n")
     os.utime(stamp, (0, 0))  # As after a fresh checkout of the same lock file.
     ran = make(tmp_path, ".venv/.installed-cpu", "EXTRA=cpu")
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
     assert not (tmp_path / ".venv" / "bin").exists()
     again = make(tmp_path, ".venv/.installed-cpu", "EXTRA=cpu")
     assert "up to date" in again.stdout
+
+
+def test_another_torch_than_the_locked_one_is_refused(tmp_path: Path) -> None:
+    major, minor = sys.version_info[:2]
+    tags = f"cp{major}{minor}-cp{major}{minor}-manylinux_2_28_{platform.machine()}"
+    (tmp_path / f"torch-2.13.0+cpu-{tags}.whl").write_bytes(b"something else")
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed"]
+    command += ["--no-deps", "--no-index", "--find-links", str(tmp_path), "--require-hashes"]
+    command += ["-r", str(ROOT / "requirements-torch-cpu.lock")]
+    environment = {name: value for name, value in os.environ.items() if name[:4] != "PIP_"}
+    environment["PIP_CONFIG_FILE"] = os.devnull
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert ran.returncode != 0
+    said = install.sentence(ran.stdout + ran.stderr, tmp_path)
+    assert said.startswith("A package is not the one that its lock file names"), ran.stderr
 
 
 def test_no_network_is_told_in_one_sentence(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ NO_NETWORK = re.compile(
     r"NewConnectionError|name resolution|Network is unreachable|Connection refused|ConnectTimeout"
     r"|Max retries exceeded|Name or service not known|No route to host|ProxyError"
 )
+WRONG_HASH = "DO NOT MATCH THE HASHES"
 LINE_SECONDS = 10.0
 
 
@@ -54,11 +55,11 @@ def main() -> int:
     parser.add_argument("--venv", type=Path, required=True)
     parser.add_argument("--lock", type=Path, required=True)
     parser.add_argument("--stamp", type=Path, required=True)
-    parser.add_argument("--torch", help="requirement of the build that pip can't choose itself")
+    parser.add_argument("--torch-lock", type=Path, help="the build of torch that has its own index")
     parser.add_argument("--torch-index", help="where it is when pip's own places don't have it")
     given = parser.parse_args()
     try:
-        install(given.venv, given.lock, given.stamp, given.torch, given.torch_index)
+        install(given.venv, given.lock, given.stamp, given.torch_lock, given.torch_index)
     except InstallError as fault:
         print(f"\n{fault}", file=sys.stderr)
         return 2
@@ -69,19 +70,21 @@ def main() -> int:
 
 
 def install(
-    venv: Path, lock: Path, stamp: Path, torch: str | None, torch_index: str | None
+    venv: Path, lock: Path, stamp: Path, torch_lock: Path | None, torch_index: str | None
 ) -> None:
     """Raises InstallError."""
     # The CPU's and the GPU's engine are different packages with the same files.
-    family = "cpu" if torch else "gpu"
-    mark = f"{family} {hashlib.sha256(lock.read_bytes()).hexdigest()}\n"
+    family = "cpu" if torch_lock else "gpu"
+    locks = [torch_lock, lock] if torch_lock else [lock]
+    content = b"".join(each.read_bytes() for each in locks)
+    mark = f"{family} {hashlib.sha256(content).hexdigest()}\n"
     had = stamp.read_text() if stamp.exists() else ""
     if had != mark:
         others = [file.read_text().split()[0] for file in venv.glob(".installed-*")]
         make_environment(venv, family, is_clean=any(other != family for other in others))
         python = venv / "bin" / "python"
-        if torch:
-            install_torch(python, torch, torch_index)
+        if torch_lock:
+            install_torch(python, torch_lock, torch_index)
         names = sum(1 for line in lock.read_text().splitlines() if "==" in line.split("#")[0])
         command = ["--require-hashes", "-r", str(lock)]
         fault = pip(python, command, names, f"the {names} packages of {lock.name}")
@@ -116,14 +119,17 @@ def make_environment(venv: Path, family: str, *, is_clean: bool) -> None:
         raise InstallError(f"The virtual environment {venv} can't be made: {words[-1]}")
 
 
-def install_torch(python: Path, torch: str, index: str | None) -> None:
+def install_torch(python: Path, lock: Path, index: str | None) -> None:
     """From pip's own places; where they don't have that build, from the named index."""
     places = [[], ["--index-url", index]] if index else [[]]
+    what = lock.read_text().split(maxsplit=1)[0]
     fault = ""
     for place in places:
-        fault = pip(python, [*place, torch], 1, torch)
+        fault = pip(python, [*place, "--require-hashes", "-r", str(lock)], 1, what)
         if not fault:
             return
+        if WRONG_HASH in fault:
+            break
     raise InstallError(sentence(fault, python.parents[1]))
 
 
@@ -184,6 +190,11 @@ def sentence(said: str, venv: Path) -> str:
         return (
             "No network: no package index can be reached from here; connect this machine, or set "
             f"PIP_INDEX_URL to a mirror, and run it again (pip's words: {log})."
+        )
+    if WRONG_HASH in said:
+        return (
+            "A package is not the one that its lock file names, so nothing of it was installed: "
+            f"look whence it comes (pip's words: {log})."
         )
     errors = [line for line in said.splitlines() if line.startswith("ERROR: ")] or ["ERROR: ?"]
     return f"The packages can't be installed: {errors[-1][7:]} (pip's words: {log})."
