@@ -180,4 +180,6 @@ def _record(session: Session, batch: Batch, token: UUID, findings: Findings) -> 
         raise LeaseLost(batch.id)
     if findings.errors:
         webhooks.enqueue(session, batch, "failed")
+    if batch.job_id is not None and findings.model is not None:
+        jobs.name(session, batch.job_id, model=findings.model)
     jobs.announce(session, "batch", batch.id)

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.core import jobs
 from app.core.errors import Conflict, Invalid, NotFound
 from app.core.ids import new_id
-from app.core.models import FINAL, Batch, File
+from app.core.models import FINAL, Batch, File, User
 
 ENDPOINTS = (
     "/v1/chat/completions",
@@ -106,9 +106,7 @@ def create(
         created_at=now,
         expires_at=now + window,
     )
-    batch.job_id = jobs.defer(
-        session, TASK, queue=QUEUE, priority=request.priority, batch_id=batch.id
-    )
+    batch.job_id = defer_job(session, batch, priority=request.priority)
     session.add(batch)
     session.flush()
     jobs.announce(session, "batch", batch.id)
@@ -230,9 +228,22 @@ def hurry(session: Session, batch: Batch) -> None:
     A batch that runs sees the changed status by itself.
     """
     if batch.job_id is not None and jobs.cancel_waiting(session, batch.job_id):
-        batch.job_id = jobs.defer(session, TASK, queue=QUEUE, priority=1, batch_id=batch.id)
+        batch.job_id = defer_job(session, batch, priority=1)
     session.flush()
     jobs.announce(session, "batch", batch.id)
+
+
+def defer_job(session: Session, batch: Batch, *, priority: int) -> int:
+    """Enqueue the job that brings a batch as far as it can go; returns the job's id."""
+    return jobs.defer(
+        session,
+        TASK,
+        {"batch_id": batch.id},
+        queue=QUEUE,
+        priority=priority,
+        owner_name=session.scalar(select(User.name).where(User.id == batch.owner_id)),
+        model=batch.model,
+    )
 
 
 def is_final(batch: Batch) -> bool:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import procrastinate
 from procrastinate import exceptions
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.core.db import driver_connection
+from app.core.sql import statement
 
 # Defers by task name, so that the web never imports the worker's code. It is never opened: every
 # call brings the connection of its own transaction.
@@ -17,15 +21,32 @@ _app = procrastinate.App(connector=procrastinate.SyncPsycopgConnector())
 def defer(
     session: Session,
     task: str,
+    arguments: Mapping[str, Any],
     *,
     queue: str,
     priority: int = 0,
-    **arguments: str | int | bool | None,
+    owner_name: str | None = None,
+    model: str | None = None,
 ) -> int:
-    """Enqueue `task`; the job exists when the session commits. Returns its id."""
-    return _app.configure_task(
+    """Enqueue `task`; the job exists when the session commits. Returns its id.
+
+    `owner_name` (a user's) and `model` are what it is listed and found by.
+    """
+    job_id = _app.configure_task(
         task, queue=queue, priority=priority, connection=driver_connection(session)
     ).defer(**arguments)
+    if owner_name is not None or model is not None:
+        name(session, job_id, owner_name=owner_name, model=model)
+    return job_id
+
+
+def name(
+    session: Session, job_id: int, *, owner_name: str | None = None, model: str | None = None
+) -> None:
+    """Say whose a job is, or which model it turned out to be for."""
+    session.execute(
+        statement("jobs", "name"), {"job_id": job_id, "owner_name": owner_name, "model": model}
+    )
 
 
 def cancel_waiting(session: Session, job_id: int) -> bool:

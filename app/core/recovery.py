@@ -12,7 +12,7 @@ from procrastinate import exceptions
 from sqlalchemy import Row, update
 from sqlalchemy.orm import Session
 
-from app.core import attempts, batches, jobs, workers
+from app.core import attempts, batches, workers
 from app.core.models import Batch
 from app.core.settings import Settings
 from app.core.sql import statement
@@ -78,9 +78,7 @@ def settle_batches(session: Session) -> int:
                 .where(Batch.id == batch.id, Batch.status.in_(("validating", "in_progress")))
                 .values(status="cancelling", cancelling_at=datetime.now(UTC))
             )
-        batch.job_id = jobs.defer(
-            session, batches.TASK, queue=batches.QUEUE, priority=batch.priority, batch_id=batch.id
-        )
+        batch.job_id = batches.defer_job(session, batch, priority=batch.priority)
         session.flush()
     session.commit()
     return len(due)

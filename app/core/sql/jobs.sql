@@ -1,0 +1,14 @@
+-- name: name
+-- Whose job it is and which model it is for; what is null stays as it was.
+WITH named AS (
+    UPDATE job
+    SET owner_name = coalesce(CAST(:owner_name AS text), owner_name),
+        model = coalesce(CAST(:model AS text), model)
+    WHERE id = :job_id
+    RETURNING id, created_at, task, owner_name, arguments
+)
+UPDATE job_search
+SET words = stoker_words(named.id, named.task, named.owner_name, named.arguments)
+FROM named
+WHERE job_search.job_created_at = named.created_at AND job_search.job_id = named.id
+  AND CAST(:owner_name AS text) IS NOT NULL;

@@ -1,0 +1,204 @@
+"""The built-in tasks: what each is called, what it takes, and how it is deferred.
+
+The web knows a task by its entry here and never imports the worker's code that runs it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from sqlalchemy.orm import Session
+
+from app.core import batches, jobs
+from app.core.errors import Invalid, NotFound
+
+# Long work that needs no engine; it never waits for a batch's turn, nor a batch for it.
+QUEUE = "tasks"
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Arguments(BaseModel):
+    """What a task takes; anything else is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class RunBatch(Arguments):
+    """`run_batch`, whose jobs are made by creating batches."""
+
+    batch_id: Name
+
+
+class Export(Arguments):
+    """`export`. Which filters apply depends on `what`; dates are of creation or opening."""
+
+    what: Literal["jobs", "events", "results"] = "jobs"
+    format: Literal["csv", "json", "zip"] = "csv"
+    start_date: datetime | None = None
+    end_date: datetime | None = None
+    # of jobs
+    status: list[Name] | None = None
+    job_type: Name | None = None
+    queue: Name | None = None
+    owner: Name | None = None
+    worker: Name | None = None
+    has_error: bool | None = None
+    # of events
+    source: Name | None = None
+    risk_level: Literal["low", "medium", "high", "critical"] | None = None
+    reviewed: bool | None = None
+    # of results
+    batch_id: Name | None = None
+
+    @model_validator(mode="after")
+    def _names_a_batch(self) -> Export:
+        if (self.what == "results") != (self.batch_id is not None):
+            raise ValueError("batch_id is needed for results, and only for them")
+        return self
+
+
+class Import(Arguments):
+    """`import`: a file that `export` wrote, uploaded again."""
+
+    file_id: Name
+
+
+class Cleanup(Arguments):
+    """`cleanup`: the retention's run."""
+
+    dry_run: bool = False
+
+
+class Backup(Arguments):
+    """`backup`: a dump of the database, and of the files where wanted."""
+
+    keep: Annotated[int, Field(ge=1, le=1000)] | None = None
+    with_files: bool = False
+
+
+class BatchAudit(Arguments):
+    """`batch_audit`: incidents by id, or a batch's failed requests, judged by a model."""
+
+    model: Name
+    incident_ids: list[Annotated[int, Field(ge=1, le=2**62)]] | None = Field(
+        None, min_length=1, max_length=10_000
+    )
+    batch_id: Name | None = None
+    custom_ids: list[Name] | None = Field(None, min_length=1, max_length=10_000)
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
+
+    @model_validator(mode="after")
+    def _one_subject(self) -> BatchAudit:
+        if self.incident_ids is not None and self.batch_id is not None:
+            raise ValueError("give incident_ids or batch_id, not both")
+        if self.custom_ids is not None and self.batch_id is None:
+            raise ValueError("custom_ids are a batch's: give batch_id, too")
+        return self
+
+
+class ReEvaluation(Arguments):
+    """`re_evaluation`: a finished batch's requests again, on another model."""
+
+    batch_id: Name
+    model: Name
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """One built-in task."""
+
+    name: str
+    description: str
+    queue: str
+    arguments: type[Arguments]
+    # Whether it can be asked for by name; else its jobs come about in another way.
+    is_deferrable: bool = True
+
+
+TASKS: dict[str, TaskSpec] = {
+    spec.name: spec
+    for spec in (
+        TaskSpec(
+            batches.TASK,
+            "Answer the requests of a batch file",
+            batches.QUEUE,
+            RunBatch,
+            is_deferrable=False,
+        ),
+        TaskSpec("export", "Export jobs, events or results as CSV, JSON or ZIP", QUEUE, Export),
+        TaskSpec("import", "Import what an export wrote", QUEUE, Import),
+        TaskSpec("cleanup", "Remove what is past its retention", QUEUE, Cleanup),
+        TaskSpec("backup", "Back up the database, and files where wanted", QUEUE, Backup),
+        TaskSpec(
+            "batch_audit",
+            "Let a model judge failed requests or events",
+            QUEUE,
+            BatchAudit,
+        ),
+        TaskSpec(
+            "re_evaluation",
+            "Answer a finished batch again on another model, side by side",
+            QUEUE,
+            ReEvaluation,
+        ),
+    )
+}
+
+
+def get(name: str) -> TaskSpec:
+    """A task that may be deferred by name. Raises NotFound."""
+    spec = TASKS.get(name)
+    if spec is None or not spec.is_deferrable:
+        known = ", ".join(sorted(spec.name for spec in TASKS.values() if spec.is_deferrable))
+        raise NotFound(f"There is no task {name!r}: use one of {known}.", param="task")
+    return spec
+
+
+def validate(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments as the task takes them, as JSON values without those left out.
+
+    Raises NotFound (the task), and Invalid that names the first argument at fault.
+    """
+    try:
+        read = get(name).arguments.model_validate(arguments)
+    except ValidationError as fault:
+        first: Any = fault.errors(include_url=False, include_input=False)[0]
+        param = ".".join(str(part) for part in first["loc"]) or "args"
+        match first["type"]:
+            case "missing":
+                raise Invalid(f"{name} needs the argument {param!r}.", param=param) from None
+            case "extra_forbidden":
+                raise Invalid(f"{name} takes no argument {param!r}.", param=param) from None
+        reason = str(first["msg"]).removeprefix("Value error, ")
+        words = reason if param == "args" else f"{param}: {reason}"
+        raise Invalid(f"{words}.", param=param) from None
+    return read.model_dump(mode="json", exclude_none=True)
+
+
+def defer_task(
+    session: Session,
+    name: str,
+    arguments: dict[str, Any],
+    *,
+    owner_name: str,
+    queue: str | None = None,
+    priority: int = 0,
+) -> int:
+    """Defer a built-in task for a user; returns the job's id. The caller commits.
+
+    Raises NotFound (the task) and Invalid (an argument).
+    """
+    checked = validate(name, arguments)
+    return jobs.defer(
+        session,
+        name,
+        checked,
+        queue=queue or get(name).queue,
+        priority=priority,
+        owner_name=owner_name,
+        model=checked.get("model"),
+    )
