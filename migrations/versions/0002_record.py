@@ -183,6 +183,20 @@ CREATE TABLE retention_run (
     CONSTRAINT retention_run_pkey PRIMARY KEY (id)
 );
 CREATE INDEX retention_run_table_idx ON retention_run (table_name, started_at);
+CREATE TABLE adoption (
+    id SMALLINT DEFAULT 1 NOT NULL,
+    adopted_at timestamptz DEFAULT clock_timestamp() NOT NULL,
+    may_archive BOOLEAN DEFAULT false NOT NULL,
+    horizon TEXT,
+    last_job_id BIGINT,
+    next_job_id BIGINT,
+    jobs BIGINT DEFAULT 0 NOT NULL,
+    attempts BIGINT DEFAULT 0 NOT NULL,
+    seconds DOUBLE PRECISION DEFAULT 0 NOT NULL,
+    finished_at timestamptz,
+    CONSTRAINT adoption_pkey PRIMARY KEY (id),
+    CONSTRAINT adoption_single_check CHECK (id = 1)
+);
 """
 
 

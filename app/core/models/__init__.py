@@ -16,6 +16,7 @@ from app.core.models.jobs import (
 from app.core.models.record import (
     DIMENSIONS,
     RISK_LEVELS,
+    Adoption,
     DirtyHour,
     Incident,
     RetentionRun,
@@ -35,6 +36,7 @@ __all__ = [
     "PURPOSES",
     "RISK_LEVELS",
     "STATUSES",
+    "Adoption",
     "ApiKey",
     "Attempt",
     "AuditEntry",

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Index,
     Integer,
     PrimaryKeyConstraint,
+    SmallInteger,
 )
 from sqlalchemy import (
     text as literal,
@@ -107,3 +108,28 @@ class RetentionRun(Base):
     rows_removed: Mapped[int] = mapped_column(BigInteger, server_default=literal("0"))
     partitions_dropped: Mapped[int] = mapped_column(Integer, server_default=literal("0"))
     error: Mapped[str | None]
+
+
+class Adoption(Base):
+    """One row in a database whose queue is another app's: how far its past has been taken over.
+
+    Jobs up to `last_job_id` are older than the record; those above `next_job_id` are in it by now.
+    `horizon` is the oldest transaction that may have changed one unseen. Finished jobs leave the
+    queue only where `may_archive` says so.
+    """
+
+    __tablename__ = "adoption"
+    __table_args__ = (CheckConstraint("id = 1", name="single"),)
+
+    id: Mapped[int] = mapped_column(
+        SmallInteger, primary_key=True, autoincrement=False, server_default=literal("1")
+    )
+    adopted_at: Mapped[CreatedAt]
+    may_archive: Mapped[bool] = mapped_column(server_default=literal("false"))
+    horizon: Mapped[str | None]
+    last_job_id: Mapped[int | None]
+    next_job_id: Mapped[int | None]
+    jobs: Mapped[int] = mapped_column(server_default=literal("0"))
+    attempts: Mapped[int] = mapped_column(server_default=literal("0"))
+    seconds: Mapped[float] = mapped_column(server_default=literal("0"))
+    finished_at: Mapped[datetime | None]

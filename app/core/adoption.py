@@ -1,0 +1,36 @@
+"""Another app's queue with Stoker's record over it: `flask adopt`.
+
+The app's database keeps its own Procrastinate, in whatever 3.x and with its own migrations; Stoker
+adds its tables and the record's triggers, and nothing else. The one row of the table `adoption` says
+that a database is such a one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+Connection = psycopg.Connection[Any]
+
+
+def is_adopted(connection: Connection) -> bool:
+    """Whether the queue is another app's: its schema, and its jobs, are left alone."""
+    return _row(connection) is not None
+
+
+def may_archive(connection: Connection) -> bool:
+    """Whether finished jobs may leave Procrastinate's tables: ours may, another app's if it said so."""
+    row = _row(connection)
+    return row is None or bool(row[0])
+
+
+def _row(connection: Connection) -> tuple[Any, ...] | None:
+    # Another program may have a table of that name, too.
+    found = connection.execute(
+        "SELECT EXISTS (SELECT FROM pg_attribute WHERE attname = 'may_archive' AND attrelid ="
+        " to_regclass(quote_ident(current_schema()) || '.adoption'))"
+    ).fetchone()
+    if found != (True,):
+        return None
+    return connection.execute("SELECT may_archive FROM adoption").fetchone()
