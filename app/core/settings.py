@@ -144,6 +144,51 @@ class Settings(BaseSettings):
     housekeeping_seconds: Seconds = Field(
         5.0, description="How often the housekeeper looks for lost jobs and expired batches."
     )
+    archive_after_seconds: float = Field(
+        600.0,
+        ge=0,
+        description="Finished rows leave Procrastinate's tables when this old; the record keeps "
+        "the jobs.",
+    )
+    archive_rows: int = Field(
+        2000, ge=1, le=5000, description="Finished rows that leave in one transaction at most."
+    )
+    archive_foreign: bool = Field(
+        False,
+        description="Let finished rows of tasks that are not Stoker's own leave Procrastinate's "
+        "tables, too.",
+    )
+    waiting_horizon_seconds: Seconds = Field(
+        600.0,
+        description="Jobs that are due later than this wait in Stoker's own table until then.",
+    )
+    queue_indexes: int = Field(
+        16,
+        ge=0,
+        le=100,
+        description="Queues that have an index of their own at most; 0 for none.",
+    )
+    retention_hour: int = Field(
+        3, ge=0, le=23, description="Hour (UTC) of the day at which the retention runs."
+    )
+    job_days: float = Field(
+        180.0, gt=0, description="How long ended jobs and batches stay in the history."
+    )
+    log_days: float = Field(14.0, gt=0, description="How long jobs' log lines are kept.")
+    rollup_days: float = Field(730.0, gt=0, description="How long hourly statistics are kept.")
+    incident_days: float = Field(
+        365.0, gt=0, description="How long incidents are kept after they were last seen."
+    )
+    audit_days: float = Field(365.0, gt=0, description="How long the audit trail is kept.")
+    webhook_days: float = Field(
+        90.0, gt=0, description="How long ended webhook deliveries are kept."
+    )
+    ended_session_days: float = Field(
+        0.0, ge=0, description="How long ended browser sessions and links are kept."
+    )
+    worker_days: float = Field(
+        30.0, gt=0, description="How long workers that have stopped are remembered."
+    )
     webhook_hosts: tuple[str, ...] = Field(
         (),
         description="Hosts that webhooks may name although their address is private or their "
