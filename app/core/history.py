@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
+from app.core.batch_status import history_status, history_status_filter
 from app.core.models import Batch
-from app.core.status import history_status, history_status_filter
 
 # Counting stops here: an exact count of a large history costs more than the page itself.
 COUNT_LIMIT = 10_000

@@ -13,8 +13,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.core.batch_status import history_status
 from app.core.sql import statement
-from app.core.status import history_status
 
 CACHE_SECONDS = 30.0
 _HOUR = 3600

@@ -13,14 +13,14 @@ from sqlalchemy.orm import Session
 
 from app.core import db as database
 from app.core import history, schema
-from app.core.errors import Invalid
-from app.core.models import FINAL, STATUSES, Batch, User
-from app.core.status import (
+from app.core.batch_status import (
     HISTORY_STATUSES,
     history_status,
     history_status_column,
     history_status_filter,
 )
+from app.core.errors import Invalid
+from app.core.models import FINAL, STATUSES, Batch, User
 
 CREATED = datetime(2026, 3, 4, 5, 6, 7, 890_000, tzinfo=UTC)
 NOW = int(CREATED.timestamp())
