@@ -83,10 +83,7 @@ apt = test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 	&& (apt-get install -y -q $(1) || (apt-get update -q && apt-get install -y -q $(1))) >/dev/null 2>&1
 
 browser: $(VENV)/.installed-dev
-	@for name in chromium chromium-browser google-chrome; do $$name --version >/dev/null 2>&1 && exit 0; done; \
-	echo "Getting a Chromium for the browser tests"; \
-	($(call apt,chromium) && chromium --version >/dev/null 2>&1) || $(VENV)/bin/python -m playwright install chromium || { \
-		echo "The browser tests need Chromium, and neither apt-get nor Playwright could fetch it: put a chromium on PATH." >&2; exit 2; }
+	@$(VENV)/bin/python -m tests.pages.browser
 
 nginx:
 	@command -v nginx >/dev/null || test -x /usr/sbin/nginx || { echo "Getting nginx"; $(call apt,nginx-light); } || \

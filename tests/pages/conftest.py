@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,19 +17,16 @@ from sqlalchemy.orm import Session
 from app.core import sessions, users
 from app.core.settings import Settings, load_settings
 from tests.conftest import LiveServer, new_database, serve
+from tests.pages.browser import launch
 
 AXE = Path(__file__).parents[1] / "node/node_modules/axe-core/axe.min.js"
-
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """The Chromium on PATH, or the one that Playwright has downloaded."""
-    found = next((path for name in _BROWSERS if (path := shutil.which(name))), None)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=_FLAGS)
+        browser = launch(playwright)
         yield browser
         browser.close()
 

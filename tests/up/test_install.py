@@ -25,7 +25,8 @@ def make(
     shutil.copy(ROOT / "Makefile", folder)
     shutil.copy(ROOT / "app" / "cli" / "up" / "install.py", folder / "app" / "cli" / "up")
     for name in ("requirements-cpu.lock", "requirements-torch-cpu.lock"):
-        (folder / name).write_text(EMPTY_LOCK)
+        if not (folder / name).exists():
+            (folder / name).write_text(EMPTY_LOCK)
     make = shutil.which("make")
     assert make is not None
     environment = {**os.environ, "PATH": path or os.environ["PATH"]}
