@@ -13,15 +13,15 @@ from alembic import context
 from alembic.operations import MigrationScript
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import NullPool, create_engine
+from sqlalchemy import NullPool, create_engine, func, select, text
 from sqlalchemy.engine import Connection, Engine, make_url
 from sqlalchemy.exc import OperationalError
 
-from app.core import db, queue_schema, record, schema
+from app.core import adoption, db, queue_schema, record, schema
 from app.core.models import Base
 
 _FOREIGN = re.compile(
-    r"procrastinate_|(job|job_transition|attempt|job_search|log_line)_(default|\d)"
+    r"alembic_version$|procrastinate_|(job|job_transition|attempt|job_search|log_line)_(default|\d)"
 )
 
 
@@ -75,18 +75,30 @@ def number_revision(
     script.rev_id = f"{max((int(head) for head in heads), default=0) + 1:04d}"
 
 
+def is_adopting() -> bool:
+    return bool(context.config.attributes.get("is_adopting"))
+
+
 def run_migrations(connection: Connection) -> None:
     def once() -> None:
         with context.begin_transaction():
             context.run_migrations()
+            if is_adopting():
+                connection.execute(
+                    text("INSERT INTO adoption DEFAULT VALUES ON CONFLICT DO NOTHING")
+                )
 
+    home = connection.scalar(select(func.current_schema()))
+    connection.rollback()
     context.configure(
         connection=connection,
+        # Another schema of the search_path may have another program's.
+        version_table_schema=home,
         target_metadata=Base.metadata,
         include_name=is_ours,
         compare_type=True,
         compare_server_default=True,
-        transaction_per_migration=True,
+        transaction_per_migration=not is_adopting(),
         process_revision_directives=number_revision,
     )
     schema.with_lock_retries(once)
@@ -111,10 +123,10 @@ def run() -> None:
         schema.check_server(driver)
         with schema.only_migration(driver):
             context.configure(connection=connection)
-            if is_upgrade():
+            if is_upgrade() and not is_adopting() and not adoption.is_adopted(driver):
                 queue_schema.upgrade(driver, schema.with_lock_retries)
             run_migrations(connection)
-            if is_upgrade():
+            if is_upgrade() and not is_adopting():
                 record.install(driver, schema.with_lock_retries)
 
 

@@ -58,15 +58,16 @@ def ensure(
 ) -> list[str]:
     """Make the partitions from `since` (default: now) until some time ahead; those that were made.
 
-    `connection` is in autocommit; each partition is one transaction. What the default partition
-    holds of a range moves into its new partition.
+    `since` is about jobs: log lines have no past. `connection` is in autocommit; each partition is
+    one transaction. What the default partition holds of a range moves into its new partition.
     """
     now = now or datetime.now(UTC)
     made = []
     for table in KEYS:
         _ensure_default(connection, table)
         there = {partition.name for partition in existing(connection, table)}
-        for partition in _wanted(table, min(since or now, now), now):
+        begin = min(since or now, now) if table in BY_MONTH else now
+        for partition in _wanted(table, begin, now):
             if partition.name not in there:
                 _make(connection, partition)
                 made.append(partition.name)

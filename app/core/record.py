@@ -66,11 +66,26 @@ def _schema(connection: Connection) -> str:
 
 def _install(connection: Connection) -> None:
     text = _FILE.read_text("utf-8").replace("{schema}", _schema(connection))
+    if not _has_workers(connection):
+        # The column may yet come: an app's own migrations run under the triggers.
+        text = text.replace("NEW.worker_id", "(to_jsonb(NEW) ->> 'worker_id')::bigint")
+        text = text.replace("OLD.worker_id IS NULL", "to_jsonb(OLD) -> 'worker_id' = 'null'")
     with connection.transaction():
         connection.execute(text.encode())
         connection.execute(
             sql.SQL("COMMENT ON FUNCTION stoker_deferred() IS {}").format(sql.Literal(_version()))
         )
+
+
+def _has_workers(connection: Connection) -> bool:
+    """Whether jobs know their worker: not before Procrastinate's 3.1."""
+    return (
+        connection.execute(
+            "SELECT FROM pg_attribute WHERE attrelid = to_regclass('procrastinate_jobs')"
+            " AND attname = 'worker_id'"
+        ).fetchone()
+        is not None
+    )
 
 
 def _index_words(connection: Connection) -> None:
@@ -86,15 +101,15 @@ def _index_words(connection: Connection) -> None:
 
 
 def remove(connection: Connection) -> None:
-    """Take the triggers and functions out; the tables stay. In the caller's transaction."""
-    for name in TRIGGERS:
-        connection.execute(
-            sql.SQL("DROP TRIGGER IF EXISTS {} ON procrastinate_jobs").format(sql.Identifier(name))
-        )
+    """Take the triggers and functions out; the tables stay. In the caller's transaction.
+
+    A trigger goes with its function: only the table's owner may drop it by itself.
+    """
+    connection.execute("DROP TRIGGER IF EXISTS stoker_forgotten ON job")
     functions = connection.execute(
         "SELECT oid::regprocedure::text FROM pg_proc"
         " WHERE proname LIKE 'stoker\\_%' AND pronamespace = ("
         "  SELECT relnamespace FROM pg_class WHERE oid = to_regclass('job_transition'))"
     ).fetchall()
     for (name,) in functions:
-        connection.execute(f"DROP FUNCTION {name}".encode())
+        connection.execute(f"DROP FUNCTION {name} CASCADE".encode())

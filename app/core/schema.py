@@ -17,7 +17,7 @@ import psycopg
 import structlog
 from sqlalchemy.exc import OperationalError
 
-from app.core import queue_schema, record
+from app.core import adoption, queue_schema, record
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 OLDEST_POSTGRES = 14
@@ -40,7 +40,10 @@ def head() -> str:
 
 def is_current(connection: psycopg.Connection[Any]) -> bool:
     """Whether nothing is left to upgrade: one cheap look that needs no Alembic."""
-    row = connection.execute("SELECT to_regclass('alembic_version')").fetchone()
+    # Another schema of the search_path may have another program's.
+    row = connection.execute(
+        "SELECT to_regclass(quote_ident(current_schema()) || '.alembic_version')"
+    ).fetchone()
     if row is None or row[0] is None:
         return False
     versions = [
@@ -48,21 +51,23 @@ def is_current(connection: psycopg.Connection[Any]) -> bool:
     ]
     return (
         versions == [head()]
-        and not queue_schema.missing(connection)
+        and (adoption.is_adopted(connection) or not queue_schema.missing(connection))
         and record.is_current(connection)
     )
 
 
-def upgrade(database_url: str) -> None:
+def upgrade(database_url: str, *, is_adopting: bool = False) -> None:
     """Bring an empty database, or one with Procrastinate's tables of 3.x, to the current schema.
 
-    The same as `flask db upgrade`, without Flask. Raises SchemaError.
+    The same as `flask db upgrade`, without Flask. `is_adopting`: make Stoker's tables, all or none,
+    and mark the database as one whose queue is another app's. Raises SchemaError.
     """
     from alembic import command
     from alembic.config import Config
 
     config = Config(MIGRATIONS / "alembic.ini")
     config.attributes["database_url"] = database_url
+    config.attributes["is_adopting"] = is_adopting
     command.upgrade(config, "head")
 
 

@@ -50,6 +50,17 @@ DECLARE
     );
     why text := nullif(current_setting('stoker.reason', true), '');
 BEGIN
+    -- Here and not as the trigger's WHEN: Procrastinate's migrations may alter these columns.
+    IF NEW.status = OLD.status
+       AND NEW.abort_requested = OLD.abort_requested
+       AND NEW.scheduled_at IS NOT DISTINCT FROM OLD.scheduled_at
+       AND NEW.priority = OLD.priority
+       AND NEW.queue_name = OLD.queue_name
+       AND NEW.lock IS NOT DISTINCT FROM OLD.lock
+       AND NEW.queueing_lock IS NOT DISTINCT FROM OLD.queueing_lock
+       AND NEW.args = OLD.args THEN
+        RETURN NULL;
+    END IF;
     SELECT * INTO before FROM {schema}.job WHERE id = NEW.id;
     IF NOT FOUND THEN
         RETURN NULL;  -- older than the record
@@ -122,8 +133,8 @@ BEGIN
             WHERE job_created_at = before.created_at AND job_id = NEW.id;
         END IF;
         IF before.ended_at IS NOT NULL THEN
-            INSERT INTO {schema}.dirty_hour VALUES (date_trunc('hour', before.ended_at, 'UTC'))
-            ON CONFLICT DO NOTHING;
+            INSERT INTO {schema}.dirty_hour (hour)
+            VALUES (date_trunc('hour', before.ended_at, 'UTC'));
         END IF;
         IF why IS NULL AND outcome IN ('lost', 'moved') THEN
             why := CASE outcome WHEN 'lost' THEN 'its worker was lost'
@@ -218,6 +229,17 @@ BEGIN
            'the queue was emptied by TRUNCATE'
     FROM ended;
     PERFORM pg_notify('stoker_changes', '{"noun":"job","id":""}');
+    RETURN NULL;
+END
+$$;
+
+-- The rollups of the hours in which removed jobs ended are no longer right. (What goes with its whole
+-- partition is the retention's to tell.)
+CREATE OR REPLACE FUNCTION {schema}.stoker_forgotten() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO {schema}.dirty_hour (hour)
+    SELECT DISTINCT date_trunc('hour', ended_at, 'UTC') FROM forgotten WHERE ended_at IS NOT NULL;
     RETURN NULL;
 END
 $$;
@@ -347,19 +369,14 @@ $$;
 CREATE OR REPLACE TRIGGER stoker_deferred AFTER INSERT ON procrastinate_jobs
 REFERENCING NEW TABLE AS deferred FOR EACH STATEMENT EXECUTE FUNCTION {schema}.stoker_deferred();
 
-CREATE OR REPLACE TRIGGER stoker_changed AFTER UPDATE ON procrastinate_jobs FOR EACH ROW
-WHEN (OLD.status IS DISTINCT FROM NEW.status
-      OR OLD.abort_requested IS DISTINCT FROM NEW.abort_requested
-      OR OLD.scheduled_at IS DISTINCT FROM NEW.scheduled_at
-      OR OLD.priority IS DISTINCT FROM NEW.priority
-      OR OLD.queue_name IS DISTINCT FROM NEW.queue_name
-      OR OLD.lock IS DISTINCT FROM NEW.lock
-      OR OLD.queueing_lock IS DISTINCT FROM NEW.queueing_lock
-      OR OLD.args IS DISTINCT FROM NEW.args)
-EXECUTE FUNCTION {schema}.stoker_changed();
+CREATE OR REPLACE TRIGGER stoker_changed AFTER UPDATE ON procrastinate_jobs
+FOR EACH ROW EXECUTE FUNCTION {schema}.stoker_changed();
 
 CREATE OR REPLACE TRIGGER stoker_deleted AFTER DELETE ON procrastinate_jobs
 FOR EACH ROW EXECUTE FUNCTION {schema}.stoker_deleted();
 
 CREATE OR REPLACE TRIGGER stoker_truncated AFTER TRUNCATE ON procrastinate_jobs
 FOR EACH STATEMENT EXECUTE FUNCTION {schema}.stoker_truncated();
+
+CREATE OR REPLACE TRIGGER stoker_forgotten AFTER DELETE ON {schema}.job
+REFERENCING OLD TABLE AS forgotten FOR EACH STATEMENT EXECUTE FUNCTION {schema}.stoker_forgotten();
