@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import procrastinate
@@ -10,6 +11,7 @@ from procrastinate import exceptions
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.core import waiting_jobs
 from app.core.db import driver_connection
 from app.core.sql import statement
 
@@ -25,15 +27,42 @@ def defer(
     *,
     queue: str,
     priority: int = 0,
+    lock: str | None = None,
+    queueing_lock: str | None = None,
+    schedule_at: datetime | None = None,
+    horizon_seconds: float = waiting_jobs.HORIZON_SECONDS,
     owner_name: str | None = None,
     model: str | None = None,
 ) -> int:
     """Enqueue `task`; the job exists when the session commits. Returns its id.
 
-    `owner_name` (a user's) and `model` are what it is listed and found by.
+    `owner_name` (a user's) and `model` are what it is listed and found by. One that is due later than
+    the horizon waits in our own table. Raises AlreadyEnqueued when another waits with the same
+    queueing lock.
     """
+    if schedule_at is not None and waiting_jobs.is_far(schedule_at, horizon_seconds):
+        return waiting_jobs.add(
+            session,
+            task,
+            arguments,
+            schedule_at,
+            queue=queue,
+            priority=priority,
+            lock=lock,
+            queueing_lock=queueing_lock,
+            owner_name=owner_name,
+            model=model,
+        )
+    if queueing_lock is not None:
+        waiting_jobs.refuse_locked(session, queueing_lock)
     job_id = _app.configure_task(
-        task, queue=queue, priority=priority, connection=driver_connection(session)
+        task,
+        queue=queue,
+        priority=priority,
+        lock=lock,
+        queueing_lock=queueing_lock,
+        schedule_at=schedule_at,
+        connection=driver_connection(session),
     ).defer(**arguments)
     if owner_name is not None or model is not None:
         name(session, job_id, owner_name=owner_name, model=model)
@@ -51,6 +80,8 @@ def name(
 
 def cancel_waiting(session: Session, job_id: int) -> bool:
     """Cancel a job that no worker has fetched yet. False: it runs, has ended or is gone."""
+    if waiting_jobs.cancel(session, job_id):
+        return True
     try:
         return _app.job_manager.cancel_job_by_id(job_id, connection=driver_connection(session))
     except exceptions.NoResult:
