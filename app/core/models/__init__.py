@@ -16,11 +16,13 @@ from app.core.models.jobs import (
 from app.core.models.record import (
     DIMENSIONS,
     RISK_LEVELS,
+    SPANS,
     Adoption,
     DirtyHour,
     Incident,
     RetentionRun,
     Rollup,
+    RollupSpan,
 )
 from app.core.models.users import ApiKey, AuditEntry, BrowserSession, SignInLink, User
 from app.core.models.webhooks import DELIVERY_STATUSES, WebhookDelivery
@@ -35,7 +37,9 @@ __all__ = [
     "JOB_STATUSES",
     "PURPOSES",
     "RISK_LEVELS",
+    "SPANS",
     "STATUSES",
+    "UPLOAD_PURPOSES",
     "Adoption",
     "ApiKey",
     "Attempt",
@@ -54,6 +58,7 @@ __all__ = [
     "Result",
     "RetentionRun",
     "Rollup",
+    "RollupSpan",
     "SignInLink",
     "Suspect",
     "User",

@@ -24,42 +24,64 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.core.models.base import Base, CreatedAt
 
 DIMENSIONS = ("task", "queue", "model", "status")
+SPANS = ("hour", "day")
 RISK_LEVELS = ("low", "medium", "high", "critical")
 
 
 class Rollup(Base):
-    """The jobs that ended in one hour, by one dimension's name and by status.
+    """The jobs that ended in one hour or day (UTC), by one dimension's name and by status.
 
-    Histograms count durations in milliseconds; what bucket a duration falls in is app.core.rollups'
-    business.
+    `jobs` counts all, `runs` those that were started; run durations are of these. Histograms count
+    durations in milliseconds; what bucket a duration falls in is app.core.rollups' business.
     """
 
     __tablename__ = "rollup"
     __table_args__ = (
-        PrimaryKeyConstraint("dimension", "hour", "name", "status"),
+        PrimaryKeyConstraint("span", "dimension", "begins_at", "name", "status"),
+        CheckConstraint(f"span IN {SPANS}", name="span"),
         CheckConstraint(f"dimension IN {DIMENSIONS}", name="dimension"),
     )
 
+    span: Mapped[str]
     dimension: Mapped[str]
-    hour: Mapped[datetime]
+    begins_at: Mapped[datetime]
     name: Mapped[str]
     status: Mapped[str]
     jobs: Mapped[int]
+    runs: Mapped[int]
     run_ms: Mapped[int]
     min_run_ms: Mapped[int | None]
     max_run_ms: Mapped[int | None]
+    last_started_at: Mapped[datetime | None]
     run_histogram: Mapped[list[int]] = mapped_column(ARRAY(Integer))
     waits: Mapped[int]
     wait_ms: Mapped[int]
     wait_histogram: Mapped[list[int]] = mapped_column(ARRAY(Integer))
 
 
+class RollupSpan(Base):
+    """An hour or day whose rollups are what the jobs said at `refreshed_at`."""
+
+    __tablename__ = "rollup_span"
+    __table_args__ = (PrimaryKeyConstraint("span", "begins_at"),)
+
+    span: Mapped[str]
+    begins_at: Mapped[datetime]
+    refreshed_at: Mapped[CreatedAt]
+
+
 class DirtyHour(Base):
-    """An hour whose rollups are no longer what the jobs say: a job that had ended began anew."""
+    """An hour whose rollups are no longer what the jobs say.
+
+    A job that had ended began anew or was removed. Each change has a row of its own, so that
+    nobody waits for another's transaction.
+    """
 
     __tablename__ = "dirty_hour"
+    __table_args__ = (PrimaryKeyConstraint("hour", "id"),)
 
-    hour: Mapped[datetime] = mapped_column(primary_key=True)
+    hour: Mapped[datetime]
+    id: Mapped[int] = mapped_column(BigInteger, Identity())
 
 
 class Incident(Base):
