@@ -197,7 +197,10 @@ def _per_second(count: int, seconds: float | None) -> float | None:
 
 def _words(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {each}" for name, each in value.items()) or "the engine's own"
+        return (
+            ", ".join(f"{name} {each}" for name, each in sorted(value.items()))
+            or "the engine's own"
+        )
     return " ".join(str(part) for part in value) if isinstance(value, list) else str(value)
 
 

@@ -1,0 +1,116 @@
+"""What the history says while Postgres is slow or away: words, over what was known before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from playwright.sync_api import Page, expect
+from sqlalchemy.orm import Session
+
+from app.core.settings import Settings
+from tests.conftest import LiveServer, serve
+from tests.pages import seed
+from tests.pages.conftest import Complaints, wait_until_live
+
+pytestmark = pytest.mark.browser
+
+Open = Callable[..., Page]
+Outage = Callable[[Settings, str], AbstractContextManager[None]]
+
+
+@pytest.fixture(scope="module")
+def live_server(
+    settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LiveServer]:
+    """A web server with little patience."""
+    folder = tmp_path_factory.mktemp("log")
+    with serve(settings, folder, STOKER_PAGE_TIMEOUT_SECONDS="0.5") as server:
+        yield server
+
+
+@contextmanager
+def slow(settings: Settings, _: str) -> Iterator[None]:
+    """Every query of batches takes longer than a page may."""
+    with psycopg.connect(settings.database_url) as connection:
+        connection.execute("LOCK TABLE batch IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+@contextmanager
+def away(settings: Settings, server_url: str) -> Iterator[None]:
+    """The web's connections break, and it gets no new ones."""
+    name = urlsplit(settings.database_url).path[1:]
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")  # type: ignore[call-overload]
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = %s AND application_name LIKE '%%web%%'",
+            [name],
+        )
+        try:
+            yield
+        finally:
+            connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")  # type: ignore[call-overload]
+
+
+OUTAGES = pytest.mark.parametrize(
+    ("outage", "words"),
+    [(slow, "took too long to answer"), (away, "can't be reached")],
+)
+
+
+@OUTAGES
+def test_an_open_page_keeps_its_rows_under_a_banner_and_mends_itself(
+    open_page: Open,
+    session: Session,
+    settings: Settings,
+    postgres: str,
+    complaints: Complaints,
+    outage: Outage,
+    words: str,
+) -> None:
+    seed.add_batch(session, id="batch_a")
+    session.rollback()
+    page = open_page("/history")
+    wait_until_live(page)
+    complaints.are_expected = True  # the browser notes each 503
+    with outage(settings, postgres):
+        page.select_option("[name=status]", "completed")
+        banner = page.locator("#banner")
+        expect(banner).to_contain_text(words)
+        expect(banner).to_contain_text("What you see is from before")
+        expect(page.locator("#job-batch_a")).to_be_visible()
+        expect(page.locator(".htmx-request")).to_have_count(0)
+        page.click("#open-batch_a")
+        expect(page.locator("#banner")).to_contain_text(words)
+    page.select_option("[name=status]", "")
+    expect(page.locator("#banner")).to_be_empty()
+    expect(page.locator("#job-batch_a")).to_be_visible()
+
+
+@OUTAGES
+def test_a_page_that_is_opened_meanwhile_says_what_is_away(
+    open_page: Open,
+    session: Session,
+    settings: Settings,
+    postgres: str,
+    complaints: Complaints,
+    outage: Outage,
+    words: str,
+) -> None:
+    seed.add_batch(session, id="batch_a")
+    session.rollback()
+    page = open_page("/history")
+    complaints.are_expected = True
+    with outage(settings, postgres):
+        answer = page.goto("/history")
+        assert answer is not None
+        assert answer.status == 503
+        assert answer.headers["retry-after"]
+        expect(page.locator("main")).to_contain_text(words)
+    page.goto("/history")
+    expect(page.locator("#job-batch_a")).to_be_visible()
