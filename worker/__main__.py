@@ -26,9 +26,8 @@ from worker.heart import Heart
 from worker.house import Helpers, House
 from worker.outages import Patience
 from worker.queue_connector import make_connector
-from worker.queue_workers import make_step_worker, make_turn_worker
-from worker.tasks import batches
-from worker.tasks.app import app as tasks_app
+from worker.queue_workers import make_step_worker, make_task_worker, make_turn_worker
+from worker.tasks.registered import app as tasks_app
 from worker.turns import Turns
 
 log = structlog.get_logger("worker")
@@ -63,10 +62,13 @@ async def run(settings: Settings, registry: RegistryFile) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    assert set(tasks_app.tasks) >= batches.TASKS
     with tasks_app.replace_connector(make_connector(settings, house.patience)) as app:
         async with app.open_async():
-            workers = [make_step_worker(app, house), make_turn_worker(app, house)]
+            workers = [
+                make_step_worker(app, house),
+                make_turn_worker(app, house),
+                make_task_worker(app, house),
+            ]
             heart = Heart(
                 sessions, _pulse_of(house, workers, stopping), settings.worker_heartbeat_seconds
             )
@@ -95,6 +97,7 @@ async def _work(
         fault = task.exception() if not task.cancelled() else None
         log.error("worker.part_ended", part=task.get_name(), error=repr(fault))
     stopping.set()
+    house.stopping.set()
     heart.quicken()
     await house.turns.stop(house.settings.worker_drain_seconds)
     asyncio.get_running_loop().call_later(house.settings.worker_drain_seconds, house.patience.end)

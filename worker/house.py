@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -92,4 +93,6 @@ class House:
     # The jobs that run here, by their attempts' tokens: a job that was taken for lost can be
     # fetched again while its first attempt has not noticed yet.
     running: dict[UUID, int] = field(default_factory=dict)
+    # Set when the process is to end: for work in threads.
+    stopping: threading.Event = field(default_factory=threading.Event)
     tokens: Meter = field(default_factory=Meter)

@@ -18,7 +18,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from procrastinate.exceptions import ConnectorException
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.core import batches, files, recovery, sessions
+from app.core import files, recovery, sessions, tasks
 from app.core.db import SessionFactory, connect_args, make_engine
 from app.core.logging import configure_logging
 from app.core.settings import Settings, SettingsError, load_settings
@@ -28,7 +28,7 @@ from worker.webhooks import Courier
 
 log = structlog.get_logger("housekeeper")
 
-TASKS = (batches.TASK,)
+TASKS = tuple(tasks.TASKS)
 # Of the database-wide advisory lock that makes one housekeeper the leader.
 _LEADER_KEY = 4_080_001
 _LEADER_RETRY_SECONDS = 3.0

@@ -14,7 +14,7 @@ from procrastinate.jobs import Job, Status
 from procrastinate.retry import RetryDecision
 from procrastinate.worker import Worker
 
-from app.core import batches, recovery
+from app.core import batches, recovery, tasks
 from worker.house import House
 from worker.recording import record_attempt
 from worker.turns import Turns
@@ -45,6 +45,17 @@ def make_step_worker(app: procrastinate.App, house: House) -> Worker:
     """For what needs no engine: validation, and the ends of batches that wait."""
     return _LastingWorker(
         app, queues=[batches.QUEUE], name="steps", concurrency=_STEPS_AT_ONCE, **_options(house)
+    )
+
+
+def make_task_worker(app: procrastinate.App, house: House) -> Worker:
+    """For long work that needs no engine: exports, backups and their like."""
+    return _LastingWorker(
+        app,
+        queues=[tasks.QUEUE],
+        name="tasks",
+        concurrency=house.settings.task_slots,
+        **_options(house),
     )
 
 

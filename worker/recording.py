@@ -32,7 +32,7 @@ async def record_attempt(
     job_id = context.job.id
     assert job_id is not None
     # Before anything is awaited: the turns must know of it before the next job is fetched.
-    if context.job.queue != batches.QUEUE:
+    if context.job.task_name == batches.TASK and context.job.queue != batches.QUEUE:
         house.turns.coming.add(job_id)
     try:
         return await _record(call_next, context, house, job_id)

@@ -16,7 +16,8 @@ from sqlalchemy import delete as sql_delete
 from sqlalchemy.orm import Session
 
 from app.core.errors import Conflict, Invalid, NotFound
-from app.core.models import IS_OPEN, PURPOSES, Batch, File
+from app.core.models import IS_OPEN, Batch, File
+from app.core.models.files import UPLOAD_PURPOSES
 from app.core.settings import Settings
 from app.core.storage import DRAFT_SUFFIX, Draft, path, path_of, remove_abandoned
 
@@ -34,7 +35,6 @@ __all__ = [
     "remove_leftovers",
 ]
 
-UPLOAD_PURPOSES = tuple(purpose for purpose in PURPOSES if purpose != "batch_output")
 SHORTEST_EXPIRY_SECONDS = 3600
 LONGEST_EXPIRY_SECONDS = 30 * 86_400
 

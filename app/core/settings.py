@@ -96,6 +96,9 @@ class Settings(BaseSettings):
         256 * 1024**2, ge=0, description="Uploads are refused when less than this is free."
     )
     file_days: float = Field(30.0, gt=0, description="How long a batch's files are kept.")
+    backup_keep: int = Field(
+        7, ge=1, le=1000, description="Backups that are kept; an older one goes when one is made."
+    )
     worker_heartbeat_seconds: Seconds = Field(5.0, description="How often a worker says it lives.")
     worker_stale_seconds: Seconds = Field(
         30.0, description="Without a heartbeat for this long a worker counts as lost."
@@ -116,6 +119,9 @@ class Settings(BaseSettings):
     )
     max_running_batches: int = Field(
         8, ge=1, le=64, description="Batches that may share the engine's window at once."
+    )
+    task_slots: int = Field(
+        2, ge=1, le=16, description="Exports, backups and other built-in tasks that may run at once."
     )
     model_turn_seconds: Seconds = Field(
         900.0,
@@ -189,6 +195,14 @@ class Settings(BaseSettings):
     worker_days: float = Field(
         30.0, gt=0, description="How long workers that have stopped are remembered."
     )
+    slow_job_seconds: Seconds = Field(
+        60.0, description="A type of job whose average run is longer opens an incident."
+    )
+    overlaps_per_day: int = Field(
+        50,
+        ge=1,
+        description="Two types of job that run at once more often within a day open an incident.",
+    )
     webhook_hosts: tuple[str, ...] = Field(
         (),
         description="Hosts that webhooks may name although their address is private or their "
@@ -241,6 +255,11 @@ class Settings(BaseSettings):
     def files_path(self) -> Path:
         """Where uploaded and result files lie."""
         return self.var_path / "files"
+
+    @property
+    def backups_path(self) -> Path:
+        """Where dumps of the database lie."""
+        return self.var_path / "backups"
 
     @property
     def models_path(self) -> Path:

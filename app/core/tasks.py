@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.core import batches, jobs
 from app.core.errors import Invalid, NotFound
+from app.core.users import Actor, authorize
 
 # Long work that needs no engine; it never waits for a batch's turn, nor a batch for it.
 QUEUE = "tasks"
@@ -117,6 +118,8 @@ class TaskSpec:
     arguments: type[Arguments]
     # Whether it can be asked for by name; else its jobs come about in another way.
     is_deferrable: bool = True
+    # What its user must be allowed to do.
+    scope: str = "submit"
 
 
 TASKS: dict[str, TaskSpec] = {
@@ -130,9 +133,11 @@ TASKS: dict[str, TaskSpec] = {
             is_deferrable=False,
         ),
         TaskSpec("export", "Export jobs, events or results as CSV, JSON or ZIP", QUEUE, Export),
-        TaskSpec("import", "Import what an export wrote", QUEUE, Import),
-        TaskSpec("cleanup", "Remove what is past its retention", QUEUE, Cleanup),
-        TaskSpec("backup", "Back up the database, and files where wanted", QUEUE, Backup),
+        TaskSpec("import", "Import what an export wrote", QUEUE, Import, scope="admin"),
+        TaskSpec("cleanup", "Remove what is past its retention", QUEUE, Cleanup, scope="admin"),
+        TaskSpec(
+            "backup", "Back up the database, and files where wanted", QUEUE, Backup, scope="admin"
+        ),
         TaskSpec(
             "batch_audit",
             "Let a model judge failed requests or events",
@@ -183,22 +188,27 @@ def defer_task(
     session: Session,
     name: str,
     arguments: dict[str, Any],
+    actor: Actor,
     *,
-    owner_name: str,
     queue: str | None = None,
     priority: int = 0,
 ) -> int:
-    """Defer a built-in task for a user; returns the job's id. The caller commits.
+    """Defer a built-in task for whoever asks; returns the job's id. The caller commits.
 
-    Raises NotFound (the task) and Invalid (an argument).
+    Raises NotFound (the task), Invalid (an argument), and Forbidden (the task needs a scope that
+    the actor lacks).
     """
+    spec = get(name)
+    authorize(actor, spec.scope)
     checked = validate(name, arguments)
+    if spec.arguments is Export and actor.owner_filter is not None:
+        checked["owner"] = actor.name  # it sees no more through a job than by itself
     return jobs.defer(
         session,
         name,
         checked,
-        queue=queue or get(name).queue,
+        queue=queue or spec.queue,
         priority=priority,
-        owner_name=owner_name,
+        owner_name=actor.name,
         model=checked.get("model"),
     )

@@ -42,7 +42,7 @@ def test_a_deferred_task_is_recorded_with_its_user_and_model(session: Session) -
         session,
         "re_evaluation",
         {"batch_id": "batch_7", "model": "large"},
-        owner_name=admin.name,
+        users.actor_of(admin),
     )
     session.commit()
     job = session.scalars(select(Job).where(Job.id == job_id)).one()

@@ -37,11 +37,15 @@ _FAILURES_BEFORE_GIVING_UP = 3
 
 
 class MoveTo(Exception):
-    """Not an error: the job goes on in another queue, as soon as it is fetched from there."""
+    """Not an error: the job goes on in a queue, as soon as it is fetched from there.
 
-    def __init__(self, queue: str) -> None:
+    `seconds` put off when that may be.
+    """
+
+    def __init__(self, queue: str, *, seconds: float = 0) -> None:
         super().__init__(f"goes on in queue {queue}")
         self.queue = queue
+        self.seconds = seconds
 
 
 class _Retry(BaseRetryStrategy):

@@ -9,7 +9,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.models.base import Base, CreatedAt
 
-PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals", "batch_output")
+UPLOAD_PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
+PURPOSES = (*UPLOAD_PURPOSES, "batch_output", "export")
 
 
 class File(Base):

@@ -1,0 +1,161 @@
+"""What built-in tasks stand on: each runs in a thread of its own, says how far it is, and can be stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import orjson
+from procrastinate import BaseRetryStrategy, JobContext, RetryDecision
+from procrastinate.job_context import AbortReason
+from procrastinate.jobs import Job as QueueJob
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from app.core import tasks, users
+from app.core.models import Job, User
+from app.core.settings import Settings
+from worker.house import House
+from worker.tasks.app import app
+from worker.tasks.batches import MoveTo
+
+Asked = TypeVar("Asked", bound=tasks.Arguments)
+Result = dict[str, Any]
+
+
+class Stopped(Exception):
+    """The work was told to stop, and has left nothing half done."""
+
+
+class Later(Exception):
+    """What the work waits for is not there yet: it gives its slot back and begins again after a while."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"looks again in {seconds:.0f} s")
+        self.seconds = seconds
+
+
+@dataclass
+class Work:
+    """One attempt of a built-in task's job, as its thread sees it."""
+
+    house: House
+    job_id: int
+    number: int
+    owner: User
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def settings(self) -> Settings:
+        return self.house.settings
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether its user may see other people's things."""
+        return users.actor_of(self.owner).owner_filter is None
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A session of the thread's own."""
+        with self.house.sessions() as session:
+            yield session
+
+    def stop(self) -> None:
+        """Have the next `check` end the work."""
+        self._stop.set()
+
+    def check(self) -> None:
+        """Raises Stopped when the job was cancelled or the worker is to end: between two steps."""
+        if self._stop.is_set() or self.house.stopping.is_set():
+            raise Stopped
+
+    def progress(self, done: int, total: int | None = None, message: str | None = None) -> None:
+        """Say how far the job is."""
+        percent = min(99, 100 * done // total) if total else None
+        step = {
+            "job": self.job_id,
+            "number": self.number,
+            "done": done,
+            "total": total,
+            "percent": percent,
+            "message": message,
+        }
+        with self.session() as session:
+            session.execute(
+                text("SELECT stoker_progress(CAST(:steps AS jsonb))"),
+                {"steps": orjson.dumps([step]).decode()},
+            )
+            session.commit()
+
+
+class _Moves(BaseRetryStrategy):
+    """What moves goes on; an error is the job's end."""
+
+    def get_retry_decision(
+        self, *, exception: BaseException, job: QueueJob
+    ) -> RetryDecision | None:
+        if isinstance(exception, MoveTo):
+            return RetryDecision(retry_in={"seconds": round(exception.seconds)})
+        return None
+
+
+def built_in(
+    name: str, arguments: type[Asked]
+) -> Callable[[Callable[[Work, Asked], Result]], Callable[[Work, Asked], Result]]:
+    """Register a function as the task `name`; what it returns is the job's result."""
+
+    def register(function: Callable[[Work, Asked], Result]) -> Callable[[Work, Asked], Result]:
+        @app.task(name=name, queue=tasks.QUEUE, retry=_Moves(), pass_context=True)
+        async def run(context: JobContext, /, **given: Any) -> Result | None:
+            # Its attempt was checked when the job was deferred; this only types it again.
+            asked = arguments.model_validate(given)
+            return await _run(context, lambda work: function(work, asked))
+
+        return function
+
+    return register
+
+
+async def _run(context: JobContext, function: Callable[[Work], Result]) -> Result:
+    house: House = context.additional_context["house"]
+    job = context.job
+    assert job.id is not None
+    job_id = job.id
+    owner = await house.patience.outlast(lambda: _owner(house, job_id), "the job's user")
+    work = Work(house, job_id, job.attempts + 1, owner)
+    threads = ThreadPoolExecutor(1, thread_name_prefix=job.task_name)
+    running = asyncio.get_running_loop().run_in_executor(
+        threads, contextvars.copy_context().run, function, work
+    )
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        work.stop()
+        await asyncio.wait([running])
+        if running.exception() is None:
+            return running.result()  # it was through before it noticed
+        if context.abort_reason() is AbortReason.USER_REQUEST:
+            raise
+        raise MoveTo(job.queue) from None
+    except Stopped:
+        raise MoveTo(job.queue) from None
+    except Later as fault:
+        raise MoveTo(job.queue, seconds=fault.seconds) from None
+    finally:
+        threads.shutdown(wait=False)
+
+
+def _owner(house: House, job_id: int) -> User:
+    """The job's user; a job that none is named for is the administrator's."""
+    with house.sessions() as session:
+        name = session.scalar(select(Job.owner_name).where(Job.id == job_id))
+        found = session.scalar(select(User).where(User.name == name)) if name else None
+        owner = found or users.ensure_admin(session)
+        session.commit()
+        return owner
