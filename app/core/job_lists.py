@@ -1,0 +1,324 @@
+"""Lists of jobs: filtered, in a stable order, in pages whose cost does not grow with the record.
+
+A list is walked along an index in one or several stretches, each with an order that an index has:
+jobs that have started by their start, then those that have not. Where few jobs match (COUNT_LIMIT
+at most), they are found by the filters' own indexes and sorted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Subquery,
+    and_,
+    func,
+    literal_column,
+    select,
+    tuple_,
+    union_all,
+)
+from sqlalchemy.orm import Session
+
+from app.core import cursors
+from app.core.models import JOB_STATUSES, Job, JobSearch
+from app.core.status import is_one_of
+
+# Counting stops here: an exact count of a large record costs more than the page itself.
+COUNT_LIMIT = 10_000
+
+Sort = Literal["created_at", "started_at", "completed_at", "progress", "job_type", "status"]
+Order = Literal["asc", "desc"]
+
+_TYPES: dict[str, type] = {"progress": int, "id": int, "task": str}
+_CREATED = ("created_at", "id")
+_STORED = {"scheduled": "pending"}
+_PARTS = [
+    frozenset({"scheduled", "pending"} if status == "pending" else {status})
+    for status in JOB_STATUSES
+]
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Which jobs. `conditions` are on Job, and on JobSearch where `needs_words`."""
+
+    statuses: frozenset[str] | None = None
+    conditions: tuple[ColumnElement[bool], ...] = ()
+    needs_words: bool = False
+
+    def where(self, *conditions: ColumnElement[bool]) -> Matching:
+        """Those of them for which these hold as well."""
+        return replace(self, conditions=(*self.conditions, *conditions))
+
+    def of(self, statuses: frozenset[str] | None) -> Matching:
+        """Those of them that are shown with one of these statuses."""
+        if statuses is None:
+            return self
+        return replace(self, statuses=statuses & (self.statuses or statuses))
+
+    @property
+    def is_everything(self) -> bool:
+        return self.statuses is None and not self.conditions
+
+    @property
+    def is_walkable(self) -> bool:
+        """Whether one index gives exactly these jobs in the order of their creation."""
+        return len(self.conditions) + (self.statuses is not None) <= 1 and not self.needs_words
+
+    def select(self, *columns: Any) -> Select[Any]:
+        """These columns of the matching jobs."""
+        query = select(*columns).select_from(Job)
+        if self.needs_words:
+            query = query.join(
+                JobSearch,
+                and_(JobSearch.job_created_at == Job.created_at, JobSearch.job_id == Job.id),
+            )
+        if self.statuses is not None:
+            query = query.where(is_one_of(self.statuses))
+        return query.where(*self.conditions)
+
+    def by_stored_status(self) -> Iterator[Matching]:
+        """The same jobs in parts of one stored status each, as the index on it has them."""
+        if self.statuses is None:
+            yield from (replace(self, statuses=part) for part in _PARTS)
+            return
+        for stored in JOB_STATUSES:
+            part = frozenset(s for s in self.statuses if _STORED.get(s, s) == stored)
+            if part:
+                yield replace(self, statuses=part)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which page of a list."""
+
+    sort: Sort = "created_at"
+    order: Order = "desc"
+    limit: int = 50
+    offset: int = 0
+    cursor: str | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some of the jobs that match; `total` is exact unless there are more than COUNT_LIMIT."""
+
+    jobs: Sequence[Job]
+    total: int
+    total_is_exact: bool
+    has_more: bool
+    next_cursor: str | None = field(repr=False)
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """Jobs that have one status, or have (not) been started, ordered by `keys`."""
+
+    keys: tuple[str, ...]
+    status: str | None = None
+    started: bool | None = None
+    ended: bool | None = None
+
+    def conditions(self, source: Any) -> list[ColumnElement[bool]]:
+        found = []
+        if self.status is not None:
+            found.append(source.status == literal_column(f"'{self.status}'"))
+        if self.started is not None:
+            column = source.started_at
+            found.append(column.is_not(None) if self.started else column.is_(None))
+        if self.ended is not None:
+            found.append(source.ended_at.is_not(None))
+        return found
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What it is ordered and told apart by."""
+        found = [*self.keys, *_CREATED]
+        found += ["status"] if self.status is not None else []
+        found += ["started_at"] if self.started is not None else []
+        found += ["ended_at"] if self.ended is not None else []
+        return tuple(dict.fromkeys(found))
+
+    def is_by_status(self, matching: Matching) -> bool:
+        """Whether its index has one status after the other: they are merged then."""
+        if self.keys[0] == "progress":
+            return True
+        return self == _Stretch(_CREATED) and matching.statuses is not None
+
+    def may_hold(self, statuses: frozenset[str] | None) -> bool:
+        """Whether a job that is shown with one of these statuses can be in it."""
+        if statuses is None or self.status is None:
+            return True
+        return any(_STORED.get(status, status) == self.status for status in statuses)
+
+
+_STRETCHES: dict[Sort, tuple[_Stretch, ...]] = {
+    "created_at": (_Stretch(_CREATED),),
+    "started_at": (
+        _Stretch(("started_at", "id"), started=True),
+        _Stretch(_CREATED, started=False),
+    ),
+    "completed_at": (
+        _Stretch(("ended_at", "id"), ended=True),
+        *(_Stretch(_CREATED, status=status) for status in ("running", "retrying", "pending")),
+    ),
+    "progress": (_Stretch(("progress", *_CREATED)),),
+    "job_type": (_Stretch(("task", *_CREATED)),),
+    "status": tuple(_Stretch(_CREATED, status=status) for status in JOB_STATUSES),
+}
+
+
+def page(session: Session, matching: Matching, wanted: Wanted, *, total: int | None = None) -> Page:
+    """A page of the matching jobs. `total`, where it is known, spares the count.
+
+    Raises Invalid (the cursor).
+    """
+    counted = count(session, matching) if total is None else total
+    is_exact = total is not None or counted <= COUNT_LIMIT
+    is_few = counted <= COUNT_LIMIT and not matching.is_everything
+    if wanted.sort == "created_at" and matching.is_walkable:
+        is_few = False
+    jobs, next_cursor = _read(session, matching, wanted, is_few=is_few)
+    return Page(
+        jobs=jobs,
+        total=counted if is_exact else COUNT_LIMIT,
+        total_is_exact=is_exact,
+        has_more=next_cursor is not None,
+        next_cursor=next_cursor,
+    )
+
+
+def count(session: Session, matching: Matching) -> int:
+    """How many match; COUNT_LIMIT + 1 where there are more than COUNT_LIMIT."""
+    some = matching.select(literal_column("1")).limit(COUNT_LIMIT + 1).subquery()
+    return session.scalar(select(func.count()).select_from(some)) or 0
+
+
+def _read(
+    session: Session, matching: Matching, wanted: Wanted, *, is_few: bool
+) -> tuple[list[Job], str | None]:
+    """The page's jobs, and the cursor of the next page if there is one."""
+    stretches = _STRETCHES[wanted.sort]
+    if wanted.sort == "status" and wanted.order == "desc":
+        stretches = stretches[::-1]
+    begin, after = _place(wanted, stretches)
+    found: list[Job] = []
+    places: list[int] = []
+    offset = 0 if wanted.cursor else wanted.offset
+    for number in range(begin, len(stretches)):
+        stretch = stretches[number]
+        if not stretch.may_hold(matching.statuses):
+            continue
+        missing = wanted.limit + 1 - len(found)
+        keys = _keys(
+            matching,
+            stretch,
+            is_few=is_few,
+            most=missing + offset,
+            after=after if number == begin else None,
+            order=wanted.order,
+        )
+        some = _rows(session, keys, stretch, wanted.order, offset)
+        if offset and not some:
+            offset -= session.scalar(select(func.count()).select_from(keys)) or 0
+        else:
+            offset = 0
+        found += some
+        places += [number] * len(some)
+        if len(found) > wanted.limit:
+            last = wanted.limit - 1
+            return found[: wanted.limit], _cursor(wanted, stretches, places[last], found[last])
+    return found, None
+
+
+def _place(
+    wanted: Wanted, stretches: Sequence[_Stretch]
+) -> tuple[int, Sequence[cursors.Value] | None]:
+    """The stretch that the page begins in, and the keys of the job before it."""
+    if wanted.cursor is None:
+        return 0, None
+    kinds = {
+        _purpose(wanted, number): [_TYPES.get(key, datetime) for key in stretch.keys]
+        for number, stretch in enumerate(stretches)
+    }
+    purpose, after = cursors.decode(wanted.cursor, kinds)
+    return list(kinds).index(purpose), after
+
+
+def _cursor(wanted: Wanted, stretches: Sequence[_Stretch], number: int, job: Job) -> str:
+    values = [getattr(job, key) for key in stretches[number].keys]
+    return cursors.encode(_purpose(wanted, number), values)
+
+
+def _purpose(wanted: Wanted, stretch: int) -> str:
+    return f"jobs {wanted.sort} {wanted.order} {stretch}"
+
+
+def _keys(
+    matching: Matching,
+    stretch: _Stretch,
+    *,
+    is_few: bool,
+    most: int,
+    after: Sequence[cursors.Value] | None,
+    order: Order,
+) -> Subquery:
+    """The keys of a stretch's next jobs, in any order."""
+    columns = [getattr(Job, name) for name in stretch.columns]
+    if is_few:
+        # The limit keeps the planner from walking the order's index past all that does not match.
+        some = matching.select(*columns).limit(COUNT_LIMIT + 1).subquery("matching")
+        query = select(*some.c)
+        return _ordered(query, some.c, stretch, after, order, most).subquery("keys")
+    parts = [
+        _ordered(part.select(*columns), Job, stretch, after, order, most)
+        for part in (matching.by_stored_status() if stretch.is_by_status(matching) else [matching])
+    ]
+    if len(parts) == 1:
+        return parts[0].subquery("keys")
+    merged = union_all(*(select(part.subquery()) for part in parts)).subquery("parts")
+    return (
+        select(merged).order_by(*_directed(merged.c, stretch, order)).limit(most).subquery("keys")
+    )
+
+
+def _ordered(
+    query: Select[Any],
+    source: Any,
+    stretch: _Stretch,
+    after: Sequence[cursors.Value] | None,
+    order: Order,
+    most: int,
+) -> Select[Any]:
+    query = query.where(*stretch.conditions(source))
+    if after is not None:
+        columns = [getattr(source, key) for key in stretch.keys]
+        here, there = tuple_(*columns), tuple_(*after)
+        query = query.where(here < there if order == "desc" else here > there)
+        if stretch.keys[0] == "created_at":  # the planner leaves out partitions by this one
+            first = columns[0]
+            query = query.where(first <= after[0] if order == "desc" else first >= after[0])
+    return query.order_by(*_directed(source, stretch, order)).limit(most)
+
+
+def _directed(source: Any, stretch: _Stretch, order: Order) -> list[ColumnElement[Any]]:
+    columns = [getattr(source, key) for key in stretch.keys]
+    return [column.desc() if order == "desc" else column.asc() for column in columns]
+
+
+def _rows(
+    session: Session, keys: Subquery, stretch: _Stretch, order: Order, offset: int
+) -> list[Job]:
+    query = (
+        select(Job)
+        .join(keys, and_(Job.created_at == keys.c.created_at, Job.id == keys.c.id))
+        .order_by(*_directed(keys.c, stretch, order))
+        .offset(offset or None)
+    )
+    return list(session.scalars(query))
