@@ -233,8 +233,8 @@ BEGIN
 END
 $$;
 
--- The rollups of the hours in which removed jobs ended are no longer right. (What goes with its whole
--- partition is the retention's to tell.)
+-- The rollups of the hours in which removed jobs ended are no longer right. (What the retention
+-- removes has been, and stays counted.)
 CREATE OR REPLACE FUNCTION {schema}.stoker_forgotten() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -364,6 +364,16 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     FROM (SELECT DISTINCT (line ->> 'job') AS job FROM jsonb_array_elements(lines) AS line) AS jobs;
 $$;
 
+-- A job that does not run holds no worker: the removal of a worker's row would have to change each.
+-- (Small letters: the column is not there in every queue that the record is laid over.)
+CREATE OR REPLACE FUNCTION {schema}.stoker_released() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    new.worker_id := NULL;
+    RETURN new;
+END
+$$;
+
 -- triggers
 
 CREATE OR REPLACE TRIGGER stoker_deferred AFTER INSERT ON procrastinate_jobs
@@ -373,10 +383,25 @@ CREATE OR REPLACE TRIGGER stoker_changed AFTER UPDATE ON procrastinate_jobs
 FOR EACH ROW EXECUTE FUNCTION {schema}.stoker_changed();
 
 CREATE OR REPLACE TRIGGER stoker_deleted AFTER DELETE ON procrastinate_jobs
-FOR EACH ROW EXECUTE FUNCTION {schema}.stoker_deleted();
+FOR EACH ROW WHEN (current_setting('stoker.is_moving', true) IS DISTINCT FROM 'on')
+EXECUTE FUNCTION {schema}.stoker_deleted();
 
 CREATE OR REPLACE TRIGGER stoker_truncated AFTER TRUNCATE ON procrastinate_jobs
 FOR EACH STATEMENT EXECUTE FUNCTION {schema}.stoker_truncated();
 
 CREATE OR REPLACE TRIGGER stoker_forgotten AFTER DELETE ON {schema}.job
-REFERENCING OLD TABLE AS forgotten FOR EACH STATEMENT EXECUTE FUNCTION {schema}.stoker_forgotten();
+REFERENCING OLD TABLE AS forgotten FOR EACH STATEMENT
+WHEN (current_setting('stoker.is_moving', true) IS DISTINCT FROM 'on')
+EXECUTE FUNCTION {schema}.stoker_forgotten();
+
+-- Another app's rows keep what it wrote.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM {schema}.adoption) THEN
+        CREATE OR REPLACE TRIGGER stoker_released BEFORE UPDATE OF status ON procrastinate_jobs
+        FOR EACH ROW
+        WHEN (old.status = 'doing' AND new.status <> 'doing' AND new.worker_id IS NOT NULL)
+        EXECUTE FUNCTION {schema}.stoker_released();
+    END IF;
+END
+$$;
