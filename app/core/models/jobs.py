@@ -49,6 +49,7 @@ class Job(Base):
             "created_at",
             "id",
             postgresql_where=text("status <> 'completed'"),
+            postgresql_include=["task", "queue"],  # to count without reading the rows
         ),
         Index("job_task_idx", "task", "created_at", "id"),
         Index(
@@ -65,6 +66,7 @@ class Job(Base):
             "created_at",
             "id",
             postgresql_where=text("owner_name IS NOT NULL"),
+            postgresql_include=["status"],
         ),
         Index(
             "job_model_idx",
@@ -83,8 +85,10 @@ class Job(Base):
         Index(
             "job_started_idx", "started_at", "id", postgresql_where=text("started_at IS NOT NULL")
         ),
+        Index("job_unstarted_idx", "created_at", "id", postgresql_where=text("started_at IS NULL")),
         Index("job_ended_idx", "ended_at", "id", postgresql_where=text("ended_at IS NOT NULL")),
-        Index("job_progress_idx", "progress", "created_at", "id"),
+        # By status, as nearly all that have ended have the same progress.
+        Index("job_progress_idx", "status", "progress", "created_at", "id"),
         Index(
             "job_scheduled_idx",
             "scheduled_at",
