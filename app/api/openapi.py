@@ -29,8 +29,10 @@ _MOST = 2**62  # fits Postgres's bigint
 class Answer(BaseModel):
     """What a handler answers; it is sent as JSON."""
 
-    # Every field is sent, so every field is required of the reader's point of view.
-    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+    # Every field is sent, and none that is not described.
+    model_config = ConfigDict(
+        json_schema_serialization_defaults_required=True, extra="forbid", protected_namespaces=()
+    )
 
 
 class Query(BaseModel):
@@ -86,7 +88,7 @@ def describe(
     body_media: str = _JSON,
     errors: tuple[int, ...] = (),
 ) -> Callable[[View], View]:
-    """Publish a handler. An `Answer` that it returns is sent as JSON with `status`.
+    """Publish a handler. An `Answer` that it returns, or a dict of one, is sent as JSON.
 
     `errors` are statuses beyond those that any call may get (400, 401, 403, 404, 429, 503).
     """
@@ -95,6 +97,8 @@ def describe(
         @wraps(view)
         def handler(*arguments: Any, **named: Any) -> Any:
             given = view(*arguments, **named)
+            if answer is not None and isinstance(given, dict):
+                given = answer.model_validate(given)
             if isinstance(given, Answer):
                 content = given.model_dump_json(by_alias=True)
                 return Response(content, status, mimetype=_JSON)

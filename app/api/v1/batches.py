@@ -7,10 +7,12 @@ from typing import Any
 
 from flask import Blueprint, Response, g, request, stream_with_context
 
-from app.api.parameters import read_index, read_limit, read_text
+from app.api.openapi import describe, read_query
 from app.api.schemas import BatchBody, read_body
+from app.api.v1 import answers
 from app.api.v1.models import require_served
 from app.api.v1.objects import batch_object, page, unix
+from app.api.v1.queries import FailedQuery, PageQuery
 from app.auth import needs
 from app.core import audit, batches, logs, queue, results, retries
 from app.core.errors import Invalid
@@ -19,14 +21,12 @@ from app.extensions import current_settings, db
 
 blueprint = Blueprint("batches", __name__, url_prefix="/batches")
 
-_PAGE = 20
-_LARGEST_PAGE = 100
-_MOST_FAILED = 10_000
 _LONGEST_KEY = 255
 
 
 @blueprint.post("")
 @needs("submit")
+@describe(body=BatchBody, answer=answers.Batch, errors=(409, 422))
 def create() -> dict[str, Any]:
     """Make a batch of an uploaded file."""
     body = read_body(BatchBody)
@@ -52,14 +52,16 @@ def create() -> dict[str, Any]:
 
 @blueprint.get("")
 @needs("read")
+@describe(query=PageQuery, answer=answers.BatchList)
 def index() -> dict[str, Any]:
     """A page of batches, newest first."""
+    asked = read_query(PageQuery)
     session = db.session()
     found, has_more = batches.list_batches(
         session,
         g.actor.owner_filter,
-        after=read_text("after"),
-        limit=read_limit(_PAGE, _LARGEST_PAGE),
+        after=asked.after,
+        limit=asked.limit,
     )
     is_any_open = any(not batches.is_final(batch) for batch in found)
     places = queue.positions(session) if is_any_open else {}
@@ -69,6 +71,7 @@ def index() -> dict[str, Any]:
 
 @blueprint.get("/<batch_id>")
 @needs("read")
+@describe(answer=answers.Batch)
 def show(batch_id: str) -> dict[str, Any]:
     """One batch."""
     return _described(_found(batch_id))
@@ -76,6 +79,7 @@ def show(batch_id: str) -> dict[str, Any]:
 
 @blueprint.post("/<batch_id>/cancel")
 @needs("submit")
+@describe(answer=answers.Batch, errors=(409,))
 def cancel(batch_id: str) -> dict[str, Any]:
     """Ask a batch to stop; what it has answered is kept."""
     session = db.session()
@@ -87,6 +91,7 @@ def cancel(batch_id: str) -> dict[str, Any]:
 
 @blueprint.get("/<batch_id>/results")
 @needs("read")
+@describe(media="application/x-ndjson")
 def list_results(batch_id: str) -> Response:
     """The results that exist now, a JSON object a line, in input order, errors among them."""
     batch = _found(batch_id)
@@ -97,14 +102,16 @@ def list_results(batch_id: str) -> Response:
 
 @blueprint.get("/<batch_id>/failed")
 @needs("read")
+@describe(query=FailedQuery, answer=answers.FailedRequests)
 def list_failed(batch_id: str) -> dict[str, Any]:
     """A page of the requests that failed, and why; `after` is the last one's request_index."""
+    asked = read_query(FailedQuery)
     batch = _found(batch_id)
     found, has_more = results.list_failed(
         db.session(),
         batch,
-        limit=read_limit(_MOST_FAILED, _MOST_FAILED),
-        after_index=read_index("after"),
+        limit=asked.limit,
+        after_index=-1 if asked.after is None else asked.after,
     )
     return {
         "batch_id": batch.id,
@@ -129,6 +136,7 @@ def list_failed(batch_id: str) -> dict[str, Any]:
 
 @blueprint.post("/<batch_id>/retry-failed")
 @needs("submit")
+@describe(answer=answers.Batch, errors=(409, 422))
 def retry_failed(batch_id: str) -> dict[str, Any]:
     """Make a new batch of the requests that failed."""
     session = db.session()
@@ -140,6 +148,7 @@ def retry_failed(batch_id: str) -> dict[str, Any]:
 
 @blueprint.get("/<batch_id>/logs")
 @needs("read")
+@describe(answer=answers.Logs)
 def read_logs(batch_id: str) -> dict[str, Any]:
     """What the worker said about the batch."""
     return {"logs": logs.read_text(db.session(), _found(batch_id))}

@@ -6,22 +6,24 @@ from typing import Any
 
 from flask import Blueprint, Response, g, send_file
 
-from app.api.parameters import read_choice, read_limit, read_text
+from app.api.openapi import describe, read_query
+from app.api.v1 import answers
 from app.api.v1.objects import file_object, page
+from app.api.v1.queries import FileQuery
 from app.api.v1.uploads import Upload, receive
 from app.auth import needs
 from app.core import audit, files
 from app.core.errors import Invalid, NotFound
-from app.core.models import PURPOSES
 from app.extensions import current_settings, db
 
 blueprint = Blueprint("files", __name__, url_prefix="/files")
 
-_PAGE = 10_000
-
 
 @blueprint.post("")
 @needs("submit")
+@describe(
+    body=answers.FileForm, body_media="multipart/form-data", answer=answers.File, errors=(413, 422)
+)
 def create() -> dict[str, Any]:
     """Take a file."""
     settings = current_settings()
@@ -44,21 +46,24 @@ def create() -> dict[str, Any]:
 
 @blueprint.get("")
 @needs("read")
+@describe(query=FileQuery, answer=answers.FileList)
 def index() -> dict[str, Any]:
     """A page of files, newest first unless `order=asc`."""
+    asked = read_query(FileQuery)
     found, has_more = files.list_files(
         db.session(),
         g.actor.owner_filter,
-        after=read_text("after"),
-        limit=read_limit(_PAGE, _PAGE),
-        is_descending=read_choice("order", ("asc", "desc"), "desc") == "desc",
-        purpose=read_choice("purpose", PURPOSES),
+        after=asked.after,
+        limit=asked.limit,
+        is_descending=asked.order == "desc",
+        purpose=asked.purpose,
     )
     return page([file_object(file) for file in found], has_more=has_more)
 
 
 @blueprint.get("/<file_id>")
 @needs("read")
+@describe(answer=answers.File)
 def show(file_id: str) -> dict[str, Any]:
     """One file's description."""
     return file_object(files.get(db.session(), file_id, g.actor.owner_filter))
@@ -66,6 +71,7 @@ def show(file_id: str) -> dict[str, Any]:
 
 @blueprint.get("/<file_id>/content")
 @needs("read")
+@describe(media="application/octet-stream")
 def content(file_id: str) -> Response:
     """The file, byte for byte. A browser saves it and never shows it: anybody may have written it."""
     file = files.get(db.session(), file_id, g.actor.owner_filter)
@@ -86,6 +92,7 @@ def content(file_id: str) -> Response:
 
 @blueprint.delete("/<file_id>")
 @needs("submit")
+@describe(answer=answers.Deleted, errors=(409,))
 def delete(file_id: str) -> dict[str, Any]:
     """Remove a file, unless a batch still needs it."""
     session = db.session()

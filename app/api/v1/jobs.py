@@ -8,40 +8,34 @@ from typing import Any
 
 from flask import Blueprint, g
 
-from app.api.parameters import (
-    read_choice,
-    read_limit,
-    read_offset,
-    read_text,
-    read_unix_time,
-)
+from app.api.openapi import describe, read_query
+from app.api.v1 import answers
 from app.api.v1.objects import unix
+from app.api.v1.queries import HistoryQuery, RangeQuery
 from app.auth import needs
 from app.core import history, stats
-from app.core.status import HISTORY_STATUSES
 from app.extensions import db
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/jobs")
-
-_PAGE = 50
-_LARGEST_PAGE = 500
 
 _cache = stats.StatsCache()
 
 
 @blueprint.get("/history")
 @needs("read")
+@describe(query=HistoryQuery, answer=answers.History)
 def list_history() -> dict[str, Any]:
     """A page of batches, newest first, filtered."""
+    asked = read_query(HistoryQuery)
     found = history.list_jobs(
         db.session(),
         owner_id=g.actor.owner_filter,
-        status=read_choice("status", HISTORY_STATUSES),
-        model=read_text("model"),
-        start_date=read_unix_time("start_date"),
-        end_date=read_unix_time("end_date"),
-        limit=read_limit(_PAGE, _LARGEST_PAGE),
-        offset=read_offset(),
+        status=asked.status,
+        model=asked.model,
+        start_date=asked.start_date,
+        end_date=asked.end_date,
+        limit=asked.limit,
+        offset=asked.offset,
     )
     return {
         "jobs": [_described(job) for job in found.jobs],
@@ -54,16 +48,18 @@ def list_history() -> dict[str, Any]:
 
 @blueprint.get("/stats")
 @needs("read")
+@describe(query=RangeQuery, answer=answers.Stats)
 def show_stats() -> dict[str, Any]:
     """Totals, rates and a timeline of the batches created in a range."""
+    asked = read_query(RangeQuery)
     session = db.session()
-    asked = {
+    given = {
         "owner_id": g.actor.owner_filter,
-        "start_date": read_unix_time("start_date"),
-        "end_date": read_unix_time("end_date"),
+        "start_date": asked.start_date,
+        "end_date": asked.end_date,
     }
-    key = (session.get_bind(), *asked.values())
-    answer = _cache.get(key, lambda: stats.job_stats(session, **asked))
+    key = (session.get_bind(), *given.values())
+    answer = _cache.get(key, lambda: stats.job_stats(session, **given))
     described = asdict(answer)
     described.pop("request_success_rate")
     return described

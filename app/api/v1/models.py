@@ -6,6 +6,8 @@ from typing import Any
 
 from flask import Blueprint, current_app
 
+from app.api.openapi import describe
+from app.api.v1 import answers
 from app.auth import needs
 from app.core.engines import ENDPOINTS, ModelSpec, Registry, RegistryFile
 from app.core.errors import Invalid
@@ -16,6 +18,7 @@ blueprint = Blueprint("models", __name__, url_prefix="/models")
 
 @blueprint.get("")
 @needs("read")
+@describe(answer=answers.ModelList)
 def index() -> dict[str, Any]:
     """All models of the registry."""
     models = registry().models.values()
@@ -24,6 +27,7 @@ def index() -> dict[str, Any]:
 
 @blueprint.get("/<path:name>")
 @needs("read")
+@describe(answer=answers.Model)
 def show(name: str) -> dict[str, Any]:
     """One model; its name may have slashes."""
     return _described(registry().get(name))

@@ -6,6 +6,8 @@ from typing import Any
 
 from flask import Blueprint
 
+from app.api.openapi import describe
+from app.api.v1 import answers
 from app.auth import needs
 from app.core import queue
 from app.extensions import db
@@ -15,6 +17,7 @@ blueprint = Blueprint("queue", __name__, url_prefix="/queue")
 
 @blueprint.get("")
 @needs("read")
+@describe(answer=answers.Queue)
 def show() -> dict[str, Any]:
     """The whole queue; everybody may see how long it is."""
     return queue.overview(db.session())
