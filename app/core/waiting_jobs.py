@@ -16,10 +16,13 @@ from procrastinate import exceptions
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.core.errors import Invalid
 from app.core.sql import statement
 
 HORIZON_SECONDS = 600.0
 _CHUNK = 1000
+# Procrastinate notifies on a channel that is named after the queue, and Postgres takes no longer name.
+_LONGEST_QUEUE_BYTES = 63 - len("procrastinate_queue_v1#")
 
 
 def is_far(due_at: datetime, horizon_seconds: float = HORIZON_SECONDS) -> bool:
@@ -42,8 +45,11 @@ def add(
 ) -> int:
     """Let a job wait until it is due; the caller commits. Returns its id.
 
-    Raises AlreadyEnqueued, as Procrastinate does, when another holds the queueing lock.
+    Raises Invalid for a queue whose name is too long, and AlreadyEnqueued, as Procrastinate does, when
+    another holds the queueing lock.
     """
+    if len(queue.encode()) > _LONGEST_QUEUE_BYTES:
+        raise Invalid(f"A queue's name has at most {_LONGEST_QUEUE_BYTES} bytes.", param="queue")
     if queueing_lock is not None:
         refuse_locked(session, queueing_lock)
     job_id: int = session.execute(

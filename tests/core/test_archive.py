@@ -22,14 +22,9 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture
 def archive(settings: Settings, session: Session) -> Callable[[], int]:
+    """Walks to the table's end; the next walk begins anew."""
     walk = Archive(settings)
-
-    def run() -> int:
-        left = walk.run(session)
-        # A run ends at the table's end; the next begins anew.
-        return left
-
-    return run
+    return lambda: walk.run(session)
 
 
 def worker(session: Session) -> int:

@@ -13,6 +13,7 @@ from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from app.core import jobs, waiting_jobs
+from app.core.errors import Invalid
 from app.core.models import Job, JobSearch, JobTransition, WaitingJob
 from app.core.settings import Settings
 from tests.conftest import ROOT, process_environment, wait_until
@@ -145,6 +146,11 @@ def test_a_second_job_with_the_same_queueing_lock_is_refused(session: Session) -
     session.rollback()
     with pytest.raises(exceptions.AlreadyEnqueued):
         jobs.defer(session, "export", {}, queue="tasks", queueing_lock="nightly")
+
+
+def test_a_queue_that_could_not_be_notified_is_refused_at_once(session: Session) -> None:
+    with pytest.raises(Invalid):
+        jobs.defer(session, "export", {}, queue="q" * 41, schedule_at=datetime.now(UTC) + NEXT_WEEK)
 
 
 def test_a_job_whose_queueing_lock_is_held_waits_until_it_is_free(session: Session) -> None:
