@@ -276,9 +276,11 @@ def _keys(
         some = matching.select(*columns).limit(COUNT_LIMIT + 1).subquery("matching")
         query = select(*some.c)
         return _ordered(query, some.c, stretch, after, order, most).subquery("keys")
+    matchings = matching.by_stored_status() if stretch.is_by_status(matching) else [matching]
     parts = [
-        _ordered(part.select(*columns), Job, stretch, after, order, most)
-        for part in (matching.by_stored_status() if stretch.is_by_status(matching) else [matching])
+        query
+        for part in matchings
+        for query in _behind(part.select(*columns), Job, stretch, after, order, most)
     ]
     if len(parts) == 1:
         return parts[0].subquery("keys")
@@ -286,6 +288,29 @@ def _keys(
     return (
         select(merged).order_by(*_directed(merged.c, stretch, order)).limit(most).subquery("keys")
     )
+
+
+def _behind(
+    query: Select[Any],
+    source: Any,
+    stretch: _Stretch,
+    after: Sequence[cursors.Value] | None,
+    order: Order,
+    most: int,
+) -> Iterator[Select[Any]]:
+    """The next jobs behind `after`: those that tie with it, and the others.
+
+    Apart, as the planner judges a comparison of rows by the first column alone: it expects nothing
+    behind the last value, which nearly all jobs may have.
+    """
+    if after is None or stretch.keys[0] in ("created_at", "started_at", "ended_at"):
+        yield _ordered(query, source, stretch, after, order, most)
+        return
+    first = getattr(source, stretch.keys[0])
+    tied = _compared([getattr(source, key) for key in stretch.keys[1:]], after[1:], order)
+    beyond = first < after[0] if order == "desc" else first > after[0]
+    for condition in (and_(first == after[0], tied), beyond):
+        yield _ordered(query.where(condition), source, stretch, None, order, most)
 
 
 def _ordered(
@@ -298,13 +323,19 @@ def _ordered(
 ) -> Select[Any]:
     query = query.where(*stretch.conditions(source))
     if after is not None:
-        columns = [getattr(source, key) for key in stretch.keys]
-        here, there = tuple_(*columns), tuple_(*after)
-        query = query.where(here < there if order == "desc" else here > there)
-        if stretch.keys[0] == "created_at":  # the planner leaves out partitions by this one
-            first = columns[0]
-            query = query.where(first <= after[0] if order == "desc" else first >= after[0])
+        query = query.where(_compared([getattr(source, key) for key in stretch.keys], after, order))
     return query.order_by(*_directed(source, stretch, order)).limit(most)
+
+
+def _compared(
+    columns: Sequence[Any], after: Sequence[cursors.Value], order: Order
+) -> ColumnElement[bool]:
+    here, there = tuple_(*columns), tuple_(*after)
+    condition = here < there if order == "desc" else here > there
+    if columns[0].key == "created_at":  # the planner leaves out partitions by this one
+        bound = columns[0] <= after[0] if order == "desc" else columns[0] >= after[0]
+        condition = and_(condition, bound)
+    return condition
 
 
 def _directed(source: Any, stretch: _Stretch, order: Order) -> list[ColumnElement[Any]]:
