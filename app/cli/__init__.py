@@ -13,9 +13,12 @@ def register(app: Flask) -> None:
 
     They are imported here and not above, so that `python -m app.cli.up` loads no Flask.
     """
+    from app.cli.adopt import adopt_command
+    from app.cli.backup import backup_group
     from app.cli.keys import keys_group
+    from app.cli.tasks import tasks_group
     from app.cli.up import up_command
     from app.cli.users import users_group
 
-    for command in (up_command, users_group, keys_group):
+    for command in (up_command, adopt_command, users_group, keys_group, tasks_group, backup_group):
         app.cli.add_command(command)
