@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from sqlalchemy.orm import Session
 
 from app.core import batches, jobs
@@ -20,6 +20,12 @@ from app.core.users import Actor, authorize
 QUEUE = "tasks"
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+Number = Annotated[int, Field(ge=1, le=2**62)]
+
+
+def _listed(value: Any) -> Any:
+    """Several values may come as one text with commas."""
+    return value.split(",") if isinstance(value, str) else value
 
 
 class Arguments(BaseModel):
@@ -42,7 +48,7 @@ class Export(Arguments):
     start_date: datetime | None = None
     end_date: datetime | None = None
     # of jobs
-    status: list[Name] | None = None
+    status: Annotated[list[Name] | None, BeforeValidator(_listed)] = None
     job_type: Name | None = None
     queue: Name | None = None
     owner: Name | None = None
@@ -85,11 +91,13 @@ class BatchAudit(Arguments):
     """`batch_audit`: incidents by id, or a batch's failed requests, judged by a model."""
 
     model: Name
-    incident_ids: list[Annotated[int, Field(ge=1, le=2**62)]] | None = Field(
+    incident_ids: Annotated[list[Number] | None, BeforeValidator(_listed)] = Field(
         None, min_length=1, max_length=10_000
     )
     batch_id: Name | None = None
-    custom_ids: list[Name] | None = Field(None, min_length=1, max_length=10_000)
+    custom_ids: Annotated[list[Name] | None, BeforeValidator(_listed)] = Field(
+        None, min_length=1, max_length=10_000
+    )
     limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
 
     @model_validator(mode="after")
