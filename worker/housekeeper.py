@@ -18,7 +18,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from procrastinate.exceptions import ConnectorException
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.core import files, recovery, sessions, tasks
+from app.core import files, recovery, rollups, sessions, tasks
 from app.core.db import SessionFactory, connect_args, make_engine
 from app.core.logging import configure_logging
 from app.core.settings import Settings, SettingsError, load_settings
@@ -96,6 +96,7 @@ class Housekeeper:
             (self._expire_files, 60.0),
             (self._remove_leftovers, 3600.0),
             (self._end_sessions, 600.0),
+            (self._roll_up, 60.0),
         ):
             scheduler.add_job(
                 self._safely(chore),
@@ -143,6 +144,10 @@ class Housekeeper:
 
     def _remove_leftovers(self) -> None:
         self._with_session(lambda session: files.remove_leftovers(session, self.settings))
+
+    def _roll_up(self) -> None:
+        with self.sessions() as session:
+            rollups.refresh(session, is_stopping=self.stopping.is_set)
 
     def _end_sessions(self) -> None:
         now = datetime.now(UTC)

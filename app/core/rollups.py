@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import func, select
+from sqlalchemy import DateTime, func, select
 from sqlalchemy.orm import Session
 
 from app.core.sql import statement
@@ -94,9 +94,7 @@ def forget(session: Session, before: datetime) -> None:
 def _begin(session: Session) -> datetime:
     """One at a time; the moment that what is counted from here on is at least as new as."""
     session.execute(select(func.pg_advisory_xact_lock(_LOCK)))
-    moment = session.scalar(select(func.clock_timestamp()))
-    assert moment is not None
-    return moment
+    return session.execute(select(func.clock_timestamp(type_=DateTime))).scalar_one()
 
 
 def _confirm(session: Session, span: str, begins: Sequence[datetime], moment: datetime) -> None:
