@@ -8,8 +8,9 @@ from flask import Flask
 def register(app: Flask) -> None:
     """Attach the dialects."""
     # Not at the top: the handlers need app.auth, and that needs app.api.errors.
-    from app.api import streams
+    from app.api import events, streams
     from app.api.v1 import blueprint as v1
 
     app.register_blueprint(v1)
     app.register_blueprint(streams.blueprint)
+    app.register_blueprint(events.blueprint)

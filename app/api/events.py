@@ -1,0 +1,70 @@
+"""/api/events: exporting the incidents, as the camera system's clients ask for it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from flask import Blueprint, g
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from app.api.openapi import Answer, describe
+from app.api.schemas import read_body
+from app.auth import needs
+from app.core import audit, tasks
+from app.core.errors import Invalid
+from app.extensions import db
+
+blueprint = Blueprint("events", __name__, url_prefix="/api/events")
+
+Source = Annotated[str, Field(min_length=1, max_length=200)]
+RiskLevel = Literal["low", "medium", "high", "critical"]
+
+
+def _given(value: Any) -> Any:
+    """An empty text is a field that the form's user left alone."""
+    return None if value == "" else value
+
+
+class ExportBody(BaseModel):
+    """POST /api/events/export. `camera_id` is an older word for `source`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal["csv", "json", "zip"] = "csv"
+    source: Annotated[Source | None, BeforeValidator(_given)] = None
+    camera_id: Annotated[Source | None, BeforeValidator(_given)] = None
+    risk_level: Annotated[RiskLevel | None, BeforeValidator(_given)] = None
+    start_date: Annotated[datetime | None, BeforeValidator(_given)] = None
+    end_date: Annotated[datetime | None, BeforeValidator(_given)] = None
+    reviewed: Annotated[bool | None, BeforeValidator(_given)] = None
+
+
+class Deferred(Answer):
+    """A job that has been asked for."""
+
+    job_id: str
+    status: Literal["pending"]
+    message: str
+
+
+@blueprint.post("/export")
+@needs("submit")
+@describe(body=ExportBody, answer=Deferred, status=202)
+def export() -> Deferred:
+    """Export incidents to a file; the job's result names it."""
+    body = read_body(ExportBody)
+    if body.camera_id and body.source and body.camera_id != body.source:
+        raise Invalid("source and camera_id mean the same: give one of them.", param="camera_id")
+    asked = body.model_dump(mode="json", exclude={"camera_id"}, exclude_none=True)
+    if body.camera_id:
+        asked["source"] = body.camera_id
+    session = db.session()
+    job_id = tasks.defer_task(session, "export", {"what": "events", **asked}, g.actor)
+    audit.record(session, g.actor.label, "events.export", str(job_id))
+    session.commit()
+    return Deferred(
+        job_id=str(job_id),
+        status="pending",
+        message="The export is queued; its job's result names the file.",
+    )
