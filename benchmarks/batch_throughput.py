@@ -3,8 +3,9 @@
     python -m benchmarks.batch_throughput [--rounds 3] [--model FOLDER] [mixed prefixes commands]
 
 Each round runs both, in turns. Ours is timed from the batch's create to its completed, theirs by
-its progress bar (the model is loaded in both cases); for `commands`, five files sent one after the
-other against five commands, all of both is timed. Answers have forced lengths, so both make the same tokens.
+its progress bar (the model is loaded in both cases); for `commands`, five files sent at once against
+five commands in a row, all of both is timed. Answers have forced lengths, so both make the same
+tokens.
 The last lines are `ratio <what> <figure>`: ours over theirs, the median over the rounds.
 """
 
