@@ -75,10 +75,10 @@ class Matching:
         """These columns of the matching jobs."""
         query = select(*columns).select_from(Job)
         if self.needs_words:
-            query = query.join(
-                JobSearch,
-                and_(JobSearch.job_created_at == Job.created_at, JobSearch.job_id == Job.id),
-            )
+            # Not by two equalities: the planner would take them for independent, expect a single
+            # row, and read all of both tables.
+            is_same = JobSearch.job_id.between(Job.id, Job.id)
+            query = query.join(JobSearch, and_(JobSearch.job_created_at == Job.created_at, is_same))
         if self.statuses is not None:
             query = query.where(is_one_of(self.statuses))
         return query.where(*self.conditions)
@@ -174,12 +174,21 @@ _STRETCHES: dict[Sort, tuple[_Stretch, ...]] = {
 }
 
 
-def page(session: Session, matching: Matching, wanted: Wanted, *, total: int | None = None) -> Page:
-    """A page of the matching jobs. `total`, where it is known, spares the count.
+def page(
+    session: Session,
+    matching: Matching,
+    wanted: Wanted,
+    *,
+    counted: int | None = None,
+    total: int | None = None,
+) -> Page:
+    """A page of the matching jobs.
 
+    `counted` is what `count` would say, where it is known; `total` is exact however large.
     Raises Invalid (the cursor).
     """
-    counted = count(session, matching) if total is None else total
+    if counted is None:
+        counted = count(session, matching) if total is None else total
     is_exact = total is not None or counted <= COUNT_LIMIT
     is_few = counted <= COUNT_LIMIT and not matching.is_everything
     if wanted.sort == "created_at" and matching.is_walkable:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, false, func, literal_column, or_
+from sqlalchemy import ColumnElement, and_, case, false, func, literal_column, or_
 
 from app.core.errors import Invalid
 from app.core.models import Job
@@ -149,3 +149,8 @@ def has_status(stored: str) -> ColumnElement[bool]:
     """Jobs stored with this status. As a literal: the planner knows which partial index fits."""
     assert stored in STATUSES
     return Job.status == literal_column(f"'{stored}'")
+
+
+def shown_column() -> ColumnElement[str]:
+    """`shown` as an expression, to select or group by."""
+    return case((is_one_of({"scheduled"}), literal_column("'scheduled'")), else_=Job.status)
