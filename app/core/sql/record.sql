@@ -233,8 +233,8 @@ BEGIN
 END
 $$;
 
--- The rollups of the hours in which removed jobs ended are no longer right. (What the retention
--- removes has been, and stays counted.)
+-- The rollups of the hours in which removed jobs ended are no longer right. (What goes with its whole
+-- partition is the retention's to tell.)
 CREATE OR REPLACE FUNCTION {schema}.stoker_forgotten() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -390,9 +390,7 @@ CREATE OR REPLACE TRIGGER stoker_truncated AFTER TRUNCATE ON procrastinate_jobs
 FOR EACH STATEMENT EXECUTE FUNCTION {schema}.stoker_truncated();
 
 CREATE OR REPLACE TRIGGER stoker_forgotten AFTER DELETE ON {schema}.job
-REFERENCING OLD TABLE AS forgotten FOR EACH STATEMENT
-WHEN (current_setting('stoker.is_moving', true) IS DISTINCT FROM 'on')
-EXECUTE FUNCTION {schema}.stoker_forgotten();
+REFERENCING OLD TABLE AS forgotten FOR EACH STATEMENT EXECUTE FUNCTION {schema}.stoker_forgotten();
 
 -- Another app's rows keep what it wrote.
 DO $$
