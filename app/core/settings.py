@@ -178,10 +178,11 @@ class Settings(BaseSettings):
         3, ge=0, le=23, description="Hour (UTC) of the day at which the retention runs."
     )
     job_days: float = Field(
-        180.0, gt=0, description="How long ended jobs and batches stay in the history."
+        180.0,
+        gt=0,
+        description="How long ended jobs and batches, and the statistics of them, are kept.",
     )
     log_days: float = Field(14.0, gt=0, description="How long jobs' log lines are kept.")
-    rollup_days: float = Field(730.0, gt=0, description="How long hourly statistics are kept.")
     incident_days: float = Field(
         365.0, gt=0, description="How long incidents are kept after they were last seen."
     )
