@@ -12,6 +12,7 @@ from functools import wraps
 from typing import Annotated, Any, TypeVar
 
 from flask import Flask, Response, request
+from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.json_schema import models_json_schema
 from werkzeug.routing import IntegerConverter, Rule
@@ -19,7 +20,7 @@ from werkzeug.routing import IntegerConverter, Rule
 from app.api.schemas import first_fault
 from app.core.errors import Invalid
 
-View = TypeVar("View", bound=Callable[..., Any])
+Handler = Callable[..., ResponseReturnValue]
 Asked = TypeVar("Asked", bound="Query")
 
 _JSON = "application/json"
@@ -87,13 +88,13 @@ def describe(
     media: str = _JSON,
     body_media: str = _JSON,
     errors: tuple[int, ...] = (),
-) -> Callable[[View], View]:
+) -> Callable[[Callable[..., Any]], Handler]:
     """Publish a handler. An `Answer` that it returns, or a dict of one, is sent as JSON.
 
     `errors` are statuses beyond those that any call may get (400, 401, 403, 404, 429, 503).
     """
 
-    def mark(view: View) -> View:
+    def mark(view: Callable[..., Any]) -> Handler:
         @wraps(view)
         def handler(*arguments: Any, **named: Any) -> Any:
             given = view(*arguments, **named)
@@ -107,7 +108,7 @@ def describe(
         handler.operation = Operation(  # type: ignore[attr-defined]
             query, body, answer, status, media, body_media, errors
         )
-        return handler  # type: ignore[return-value]
+        return handler
 
     return mark
 
