@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -28,8 +29,10 @@ blueprint = Blueprint("streams", __name__)
 
 _TICK_SECONDS = 5.0  # how soon a stream notices that its reader left
 _MAX_AGE_SECONDS = 3600.0  # the client connects anew, and who it is gets checked anew
-_TROUBLE_SECONDS = 2.0  # between tries to read when the database is away
+_MOST_READS = 4  # at once, of viewers who are behind: the other connections are for requests
 _MOST_ID = 2**63 - 1
+
+_reads = threading.BoundedSemaphore(_MOST_READS)
 
 
 def _lowered(value: Any) -> Any:
@@ -245,30 +248,36 @@ class _Log:
         job = self._viewer.job
         while True:
             found = job.look(self._after)
-            lines, until = found.lines, found.until
+            lines: list[Line] | None = found.lines
             if found.is_behind:
-                lines, until = self._read(until)
-            self._after = max(self._after, until)
+                lines = self._read_page(found.until)
+            if lines is None:  # the database is away: as if nothing were new
+                yield b""
+                continue
             said = b"".join(_sent(line) for line in lines if is_at_least(line, level))
+            if found.is_behind and len(lines) == PAGE_LINES:
+                self._after = lines[-1].id
+            else:
+                self._after = max(self._after, found.until)
             if said:
                 yield said
-            elif found.is_complete and not found.is_behind:
+            elif found.is_behind:
+                continue
+            elif found.is_complete:
                 break
-            elif not found.is_behind or not lines:
+            else:
                 yield b""
         state = job.state()
         status = None if state is None else API.say(state.status)
         yield event(orjson.dumps({"job_id": str(job.id), "status": status}), name="end")
 
-    def _read(self, until: int) -> tuple[list[Line], int]:
-        """A page of what is not at hand, from the database."""
+    def _read_page(self, until: int) -> list[Line] | None:
+        """What is not at hand, from the database; None when it can't be reached."""
         try:
-            with self._engine.connect() as connection:
-                lines = read_page(connection, self._viewer.job.id, self._after, until)
+            with _reads, self._engine.connect() as connection:
+                return read_page(connection, self._viewer.job.id, self._after, until)
         except (DBAPIError, NoConnection):
-            time.sleep(_TROUBLE_SECONDS)  # its viewers wait, as they do when nothing is new
-            return [], self._after
-        return lines, until if len(lines) < PAGE_LINES else lines[-1].id
+            return None
 
 
 def _status(state: JobState) -> JobStatus:

@@ -50,12 +50,25 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address the web server listens on.")
     port: int = Field(4080, ge=1, le=65535, description="Port the web server listens on.")
     web_workers: int = Field(1, ge=1, le=64, description="Web server processes.")
-    web_threads: int = Field(32, ge=4, le=1024, description="Threads of each web server process.")
+    web_threads: int = Field(32, ge=4, le=4096, description="Threads of each web server process.")
     stream_limit: int = Field(
         16,
         ge=0,
-        le=1024,
-        description="Live page streams per web process; beyond it pages refresh on their timer.",
+        le=4096,
+        description="Live streams and waiting polls per web process, fewer where its threads don't "
+        "suffice; beyond it pages refresh on their timer.",
+    )
+    stream_user_limit: int = Field(
+        100, ge=1, le=4096, description="Live streams and waiting polls of one user per web process."
+    )
+    stream_port: int = Field(
+        4081, ge=1, le=65535, description="Port of the process that only streams, behind nginx."
+    )
+    stream_threads: int = Field(
+        1100,
+        ge=16,
+        le=4096,
+        description="Threads of the process that only streams; each live stream holds one.",
     )
     page_timeout_seconds: Seconds = Field(
         5.0, description="Statement time-out of a page's or an API call's queries."
@@ -251,6 +264,11 @@ class Settings(BaseSettings):
     def var_path(self) -> Path:
         """The data folder, absolute."""
         return self.var.resolve()
+
+    @property
+    def stream_places(self) -> int:
+        """How many streams a web process keeps open: some of its threads stay free for the rest."""
+        return min(self.stream_limit, self.web_threads - min(64, self.web_threads // 4))
 
     @property
     def files_path(self) -> Path:
