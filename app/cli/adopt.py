@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import click
 import psycopg
+from flask.cli import with_appcontext
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy import exc
@@ -32,6 +33,7 @@ _JOBS_A_SECOND = 10_000
     help="Let finished jobs leave the app's tables once they are recorded. Default: never.",
 )
 @click.option("--yes", is_flag=True, help="Remove without asking.")
+@with_appcontext
 def adopt_command(dry_run: bool, is_removal: bool, may_archive: bool | None, yes: bool) -> None:
     """Record the jobs of another app of Procrastinate 3.x, in that app's database.
 

@@ -105,7 +105,7 @@ WITH queued AS MATERIALIZED (
                ELSE 'running'
            END AS is_now,
            CASE WHEN queued.abort_requested THEN coalesce(born.abort_at, born.last_at) END AS abort_at,
-           coalesce(tries.count, 0) AS tries, tries.first_at, tries.latest_at,
+           coalesce(tries.latest, 0) AS tries, tries.first_at, tries.latest_at,
            coalesce(tries.run_ms, 0) AS run_ms,
            CASE WHEN queued.status IN ('succeeded', 'failed', 'cancelled', 'aborted')
                THEN coalesce(last.at, born.last_at, born.created_at) END AS ended_at,
@@ -119,7 +119,7 @@ WITH queued AS MATERIALIZED (
         SELECT job_id, at, word FROM move WHERE next_type IS NULL
     ) AS last ON last.job_id = queued.id
     LEFT JOIN (
-        SELECT job_id, count(*) AS count, min(started_at) AS first_at, max(started_at) AS latest_at,
+        SELECT job_id, max(number) AS latest, min(started_at) AS first_at, max(started_at) AS latest_at,
                sum(greatest(0, 1000 * date_part('epoch', ended_at - started_at)))::bigint AS run_ms
         FROM try GROUP BY job_id
     ) AS tries ON tries.job_id = queued.id
@@ -206,7 +206,7 @@ WHERE queued.id <= :last_job_id
               WHEN 'cancelled' THEN 'cancelled' WHEN 'aborted' THEN 'cancelled' ELSE 'running' END,
           CASE WHEN queued.status = 'todo' THEN 'retrying' ELSE '' END
       )
-      OR job.attempts <> (
+      OR (SELECT count(*) FROM attempt WHERE attempt.job_id = queued.id) < (
           SELECT count(*) FROM procrastinate_events AS event
           WHERE event.job_id = queued.id AND event.type = 'started'
       )
