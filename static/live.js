@@ -68,6 +68,7 @@
 
   document.addEventListener("htmx:after:swap", (event) => {
     const ctx = event.detail.ctx;
+    if (ctx.response?.status >= 500 && ctx.sourceElement?.id !== "changes") stale();
     if (!ctx.response || ctx.response.status >= 400) return;
     document.getElementById("banner")?.replaceChildren();
     document.querySelectorAll("[data-copy]").forEach((button) => { button.hidden = false; });
@@ -89,9 +90,10 @@
   });
 
   // The indicator: what the stream says, in a word and a shape.
-  const WORDS = { connecting: "Connecting", live: "Live", reconnecting: "Reconnecting", timer: "Every 30 s", offline: "Offline" };
+  const WORDS = { connecting: "Connecting", live: "Live", reconnecting: "Reconnecting", timer: "Every 30 s", stale: "Trying again", offline: "Offline" };
   const isStream = (event) => event.target.id === "changes";
   let freshAt = Date.now();
+  let hasStream = false;
   let lostTimer;
 
   function say(status) {
@@ -113,17 +115,31 @@
   }
   function updated() {
     freshAt = Date.now();
-    if (document.getElementById("live")?.dataset.status === "offline") say("reconnecting");
+    if (["offline", "stale"].includes(document.getElementById("live")?.dataset.status)) say(hasStream ? "live" : "reconnecting");
     age();
+  }
+  // The server answers, but can't say what is new.
+  function stale() {
+    say("stale");
+    since();
+  }
+  function since() {
+    const clock = `${new Date(freshAt).toISOString().slice(11, 19)} UTC`;
+    document.querySelectorAll("#banner [data-since]").forEach((place) => { place.textContent = clock; });
   }
   // A stream ends by itself now and then and is back at once: that is not worth a word.
   const lost = () => {
+    hasStream = false;
     clearTimeout(lostTimer);
     lostTimer = setTimeout(() => say(navigator.onLine ? "reconnecting" : "offline"), 2000);
   };
   let stream;
   document.addEventListener("htmx:sse:before:connection", (event) => { stream = event.detail.connection; });
-  document.addEventListener("htmx:sse:after:connection", () => say("live"));
+  document.addEventListener("htmx:sse:after:connection", () => {
+    hasStream = true;
+    if (document.getElementById("live")?.dataset.status !== "stale") say("live");
+    else clearTimeout(lostTimer);
+  });
   document.addEventListener("htmx:sse:error", lost);
   document.addEventListener("htmx:sse:close", lost);
   document.addEventListener("htmx:response:error", (event) => { if (isStream(event)) say("timer"); });
@@ -133,6 +149,7 @@
     say("offline");
     const notice = document.getElementById("unreachable");
     if (notice) document.getElementById("banner").replaceChildren(notice.content.cloneNode(true));
+    since();
   });
   addEventListener("offline", () => say("offline"));
   addEventListener("online", () => {

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from flask import Flask
+from markupsafe import Markup, escape
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,9 @@ _BADGES = {
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
 
+_CODE = re.compile(r"`([^`]+)`")
+
+
 def badge(status: str) -> Badge:
     """The look of a native status; an unknown one shows its own name."""
     return _BADGES.get(status.lower(), Badge(status.capitalize(), "circle", "scheduled"))
@@ -44,6 +48,11 @@ def badge(status: str) -> Badge:
 def visible(text: object) -> str:
     """The text with every control and direction mark written out, like ⟨202E⟩."""
     return _UNSEEN.sub(lambda found: f"⟨{ord(found[0]):04X}⟩", str(text))
+
+
+def prose(text: object) -> Markup:
+    """A sentence for people: what stands between backticks is set as code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(visible(text)))))  # noqa: S704
 
 
 def number(value: float, decimals: int = 0) -> str:
@@ -148,7 +157,7 @@ def _coarse(seconds: float) -> str:
 def register(app: Flask) -> None:
     """Make the words above known to the templates."""
     for word in (
-        badge, visible, number, short_number, percent, duration, rate, size, ordinal, clock, iso,
+        badge, visible, prose, number, short_number, percent, duration, rate, size, ordinal, clock, iso,
         ago,
     ):  # fmt: skip
         app.add_template_filter(word)

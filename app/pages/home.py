@@ -15,10 +15,10 @@ from app.pages.fragments import wants_fragment
 blueprint = Blueprint("home", __name__)
 
 _FIRST_BATCH = """\
-. {env}    # OPENAI_BASE_URL={url} and OPENAI_API_KEY
+. {env}
 .venv/bin/python - <<'END'
 from openai import OpenAI
-client = OpenAI()
+client = OpenAI()    # OPENAI_BASE_URL={url} and OPENAI_API_KEY
 file = client.files.create(file=open("examples/first_batch.jsonl", "rb"), purpose="batch")
 print(client.batches.create(
     input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h").id)

@@ -71,3 +71,8 @@ def test_sizes_have_their_unit(count: int, words: str) -> None:
 def test_marks_that_turn_or_hide_text_are_written_out() -> None:
     assert display.visible("a\u202eb\x1b[31m\x00") == "a⟨202E⟩b⟨001B⟩[31m⟨0000⟩"
     assert display.visible("ünïcode 漢字\n") == "ünïcode 漢字\n"
+
+
+def test_code_in_a_sentence_is_set_as_code_and_everything_else_stays_text() -> None:
+    assert display.prose("Run `flask users link`.") == "Run <code>flask users link</code>."
+    assert display.prose("`<b>` & `") == "<code>&lt;b&gt;</code> &amp; `"

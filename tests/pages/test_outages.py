@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from urllib.parse import urlsplit
@@ -82,13 +83,15 @@ def test_an_open_page_keeps_its_rows_under_a_banner_and_mends_itself(
         page.select_option("[name=status]", "completed")
         banner = page.locator("#banner")
         expect(banner).to_contain_text(words)
-        expect(banner).to_contain_text("What you see is from before")
+        expect(banner).to_contain_text(re.compile(r"What you see is from \d\d:\d\d:\d\d UTC"))
+        expect(page.locator("#live-word")).to_have_text("Trying again")
         expect(page.locator("#job-batch_a")).to_be_visible()
         expect(page.locator(".htmx-request")).to_have_count(0)
         page.click("#open-batch_a")
         expect(page.locator("#banner")).to_contain_text(words)
     page.select_option("[name=status]", "")
     expect(page.locator("#banner")).to_be_empty()
+    expect(page.locator("#live-word")).to_have_text("Live")
     expect(page.locator("#job-batch_a")).to_be_visible()
 
 
