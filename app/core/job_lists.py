@@ -20,13 +20,14 @@ from sqlalchemy import (
     func,
     literal_column,
     select,
+    true,
     tuple_,
     union_all,
 )
 from sqlalchemy.orm import Session
 
 from app.core import cursors
-from app.core.models import JOB_STATUSES, Job, JobSearch
+from app.core.models import JOB_STATUSES, Job
 from app.core.status import is_one_of
 
 # Counting stops here: an exact count of a large record costs more than the page itself.
@@ -46,11 +47,11 @@ _PARTS = [
 
 @dataclass(frozen=True)
 class Matching:
-    """Which jobs. `conditions` are on Job, and on JobSearch where `needs_words`."""
+    """Which jobs. `among` has the keys (`created_at`, `id`) of a few that they are part of."""
 
     statuses: frozenset[str] | None = None
     conditions: tuple[ColumnElement[bool], ...] = ()
-    needs_words: bool = False
+    among: Subquery | None = None
 
     def where(self, *conditions: ColumnElement[bool]) -> Matching:
         """Those of them for which these hold as well."""
@@ -64,21 +65,21 @@ class Matching:
 
     @property
     def is_everything(self) -> bool:
-        return self.statuses is None and not self.conditions
+        return self.statuses is None and not self.conditions and self.among is None
 
     @property
     def is_walkable(self) -> bool:
         """Whether one index gives exactly these jobs in the order of their creation."""
-        return len(self.conditions) + (self.statuses is not None) <= 1 and not self.needs_words
+        return len(self.conditions) + (self.statuses is not None) <= 1 and self.among is None
 
     def select(self, *columns: Any) -> Select[Any]:
         """These columns of the matching jobs."""
         query = select(*columns).select_from(Job)
-        if self.needs_words:
-            # Not by two equalities: the planner would take them for independent, expect a single
-            # row, and read all of both tables.
-            is_same = JobSearch.job_id.between(Job.id, Job.id)
-            query = query.join(JobSearch, and_(JobSearch.job_created_at == Job.created_at, is_same))
+        if self.among is not None:
+            keys = self.among.c
+            query = query.join(
+                self.among, and_(Job.created_at == keys.created_at, Job.id == keys.id)
+            )
         if self.statuses is not None:
             query = query.where(is_one_of(self.statuses))
         return query.where(*self.conditions)
@@ -287,9 +288,7 @@ def _keys(
         return _ordered(query, some.c, stretch, after, order, most).subquery("keys")
     matchings = matching.by_stored_status() if stretch.is_by_status(matching) else [matching]
     parts = [
-        query
-        for part in matchings
-        for query in _behind(part.select(*columns), Job, stretch, after, order, most)
+        query for part in matchings for query in _behind(part, columns, stretch, after, order, most)
     ]
     if len(parts) == 1:
         return parts[0].subquery("keys")
@@ -300,8 +299,8 @@ def _keys(
 
 
 def _behind(
-    query: Select[Any],
-    source: Any,
+    matching: Matching,
+    columns: Sequence[Any],
     stretch: _Stretch,
     after: Sequence[cursors.Value] | None,
     order: Order,
@@ -312,14 +311,16 @@ def _behind(
     Apart, as the planner judges a comparison of rows by the first column alone: it expects nothing
     behind the last value, which nearly all jobs may have.
     """
-    if after is None or stretch.keys[0] in ("created_at", "started_at", "ended_at"):
-        yield _ordered(query, source, stretch, after, order, most)
-        return
-    first = getattr(source, stretch.keys[0])
-    tied = _compared([getattr(source, key) for key in stretch.keys[1:]], after[1:], order)
-    beyond = first < after[0] if order == "desc" else first > after[0]
-    for condition in (and_(first == after[0], tied), beyond):
-        yield _ordered(query.where(condition), source, stretch, None, order, most)
+    keys = [getattr(Job, key) for key in stretch.keys]
+    conditions: list[ColumnElement[bool]] = [true()]
+    if after is not None and len(keys) == 2:
+        conditions = [_compared(keys, after, order)]
+    elif after is not None:
+        tied = and_(keys[0] == after[0], _compared(keys[1:], after[1:], order))
+        conditions = [tied, keys[0] < after[0] if order == "desc" else keys[0] > after[0]]
+    for condition in conditions:
+        query = matching.where(condition).select(*columns)
+        yield _ordered(query, Job, stretch, None, order, most)
 
 
 def _ordered(

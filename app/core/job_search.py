@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +20,17 @@ from app.core.search_syntax import Term
 from app.core.status import OURS, STATUSES, Dialect, shown_column
 
 # What no index serves is looked for among so many of the newest jobs that the rest leaves.
-LOOSE_LIMIT = 20_000
+LOOSE_LIMIT = 10_000
+
+OnWords = Callable[[Any], ColumnElement[bool]]
+
+# A job's words, looked up job by job.
+_WORDS = (
+    select(JobSearch.words)
+    .where(JobSearch.job_created_at == Job.created_at, JobSearch.job_id == Job.id)
+    .correlate(Job)
+    .scalar_subquery()
+)
 
 _SLOW_MS = 60_000  # from here on, an index has the run times
 _COLUMNS: dict[str, Any] = {
@@ -71,40 +82,24 @@ class Found:
 
 @dataclass(frozen=True)
 class Search:
-    """Conditions that an index serves, and `loose` ones that none does."""
+    """Conditions on jobs, on their words, and (`loose`) those that no index serves.
 
-    served: Matching = field(default_factory=Matching)
+    Nor does it serve `short` words; beside longer ones they need none.
+    """
+
+    jobs: Matching = field(default_factory=Matching)
+    words: tuple[OnWords, ...] = ()
+    short: tuple[OnWords, ...] = ()
     loose: tuple[ColumnElement[bool], ...] = ()
-    loose_needs_words: bool = False
 
-    def where(self, condition: ColumnElement[bool], *, words: bool = False) -> Search:
-        served = replace(self.served, needs_words=self.served.needs_words or words)
-        return replace(self, served=served.where(condition))
+    def where(self, *conditions: ColumnElement[bool]) -> Search:
+        return replace(self, jobs=self.jobs.where(*conditions))
 
-    def where_loose(self, condition: ColumnElement[bool], *, words: bool = False) -> Search:
-        return replace(
-            self,
-            loose=(*self.loose, condition),
-            loose_needs_words=self.loose_needs_words or words,
-        )
+    def where_words(self, condition: OnWords) -> Search:
+        return replace(self, words=(*self.words, condition))
 
-    def settle(self, session: Session) -> tuple[Matching, bool]:
-        """What to look for, and whether that is all: what is loose is bounded in time."""
-        if not self.loose:
-            return self.served, True
-        newest = (
-            self.served.select(Job.created_at)
-            .order_by(Job.created_at.desc(), Job.id.desc())
-            .offset(LOOSE_LIMIT - 1)
-            .limit(1)
-        )
-        bound = session.scalar(newest)
-        matching = self.served.where(*self.loose)
-        if self.loose_needs_words:
-            matching = replace(matching, needs_words=True)
-        if bound is None:
-            return matching, True
-        return matching.where(Job.created_at >= bound), False
+    def where_loose(self, condition: ColumnElement[bool]) -> Search:
+        return replace(self, loose=(*self.loose, condition))
 
 
 def read(
@@ -134,12 +129,55 @@ def find(session: Session, search: Search, wanted: Wanted) -> Found:
 
     Raises Invalid (the cursor).
     """
-    matching, is_all = search.settle(session)
-    by_status, by_type, by_queue, total = _tallies(session, matching)
-    page = job_lists.page(session, matching, wanted, counted=total)
+    jobs, is_all = search.jobs, True
+    words = (*search.words, *search.short) if search.words else ()
+    loose = search.loose if words else (*search.loose, *(on(_WORDS) for on in search.short))
+    if loose:
+        bound = _bound(session, jobs)
+        jobs, is_all = jobs.where(*loose), bound is None
+        if bound is not None:
+            jobs = jobs.where(Job.created_at >= bound)
+    tallied, listed = _ways(session, jobs, words) if words else (jobs, jobs)
+    by_status, by_type, by_queue, total = _tallies(session, tallied)
+    is_all = is_all and tallied is listed
+    counted = total if tallied is listed else COUNT_LIMIT + 1
+    page = job_lists.page(session, listed, wanted, counted=counted)
     if not is_all:
+        page = replace(page, total=max(min(total, COUNT_LIMIT), len(page.jobs)))
         page = replace(page, total_is_exact=False)
     return Found(page, by_status, by_type, by_queue)
+
+
+def _ways(
+    session: Session, jobs: Matching, words: tuple[OnWords, ...]
+) -> tuple[Matching, Matching]:
+    """How to tally and how to list the jobs with these words.
+
+    Apart from what is rare, as the planner does not know how conditions on jobs and on words go
+    together, and would read all of both. Where both are common, the newest are tallied.
+    """
+    keys = select(JobSearch.job_created_at.label("created_at"), JobSearch.job_id.label("id")).where(
+        *(condition(JobSearch.words) for condition in words)
+    )
+    rare = keys.limit(COUNT_LIMIT + 1).subquery("among")
+    if (session.scalar(select(func.count()).select_from(rare)) or 0) <= COUNT_LIMIT:
+        matching = replace(jobs, among=rare)
+        return matching, matching
+    probed = jobs.where(*(condition(_WORDS) for condition in words))
+    if jobs.is_everything:
+        newest = keys.order_by(JobSearch.job_created_at.desc(), JobSearch.job_id.desc())
+        return replace(jobs, among=newest.limit(COUNT_LIMIT + 1).subquery("among")), probed
+    bound = _bound(session, jobs)
+    if bound is None:
+        return probed, probed
+    return probed.where(Job.created_at >= bound), probed
+
+
+def _bound(session: Session, jobs: Matching) -> datetime | None:
+    """When the oldest of the newest LOOSE_LIMIT was created; None where there are fewer."""
+    newest = jobs.select(Job.created_at).order_by(Job.created_at.desc(), Job.id.desc())
+    moment: datetime | None = session.scalar(newest.offset(LOOSE_LIMIT - 1).limit(1))
+    return moment
 
 
 def _tallies(
@@ -165,7 +203,7 @@ def _tallies(
 
 
 def _filtered(search: Search, filters: Filters) -> Search:
-    search = replace(search, served=search.served.of(filters.statuses))
+    search = replace(search, jobs=search.jobs.of(filters.statuses))
     names: tuple[tuple[Any, str | None], ...] = (
         (Job.task, filters.job_type),
         (Job.queue, filters.queue),
@@ -235,7 +273,7 @@ def _with_status(search: Search, term: Term, dialect: Dialect) -> Search:
         raise term.refuse(fault.message.rstrip(".")) from None
     if term.is_negated:
         meant = frozenset(STATUSES) - meant
-    return replace(search, served=search.served.of(meant))
+    return replace(search, jobs=search.jobs.of(meant))
 
 
 def _id_condition(term: Term) -> ColumnElement[bool]:
@@ -287,11 +325,10 @@ def _with_duration(search: Search, operator: str, seconds: float) -> Search:
 def _with_word(search: Search, term: Term) -> Search:
     condition = _contains(term.value)
     if term.is_negated:
-        served = replace(search.served, needs_words=True)
-        return replace(search, served=served.where(~condition))
+        return search.where(~condition(_WORDS))
     if _has_trigram(term.value):
-        return search.where(condition, words=True)
-    return search.where_loose(condition, words=True)
+        return search.where_words(condition)
+    return replace(search, short=(*search.short, condition))
 
 
 def _with_error(search: Search, term: Term) -> Search:
@@ -299,10 +336,10 @@ def _with_error(search: Search, term: Term) -> Search:
     condition = text.ilike(_pattern(term.value))
     if term.is_negated:
         return search.where(~condition)
-    search = search.where(_has_error())
-    if _has_trigram(term.value):  # the words have it, too, and an index
-        return search.where(_contains(term.value), words=True).where(condition)
-    return search.where_loose(condition)
+    if not _has_trigram(term.value):
+        return search.where(_has_error()).where_loose(condition)
+    # The words have it, too, and an index.
+    return search.where(_has_error(), condition).where_words(_contains(term.value))
 
 
 def _with_argument(search: Search, term: Term) -> Search:
@@ -312,17 +349,23 @@ def _with_argument(search: Search, term: Term) -> Search:
     condition = here == term.value.lower()
     if term.is_negated:
         return search.where(condition.is_not(True))
-    if re.search(r"[^\W_]{2}", term.value):
-        # A value stands between spaces among the words, or at their end: that gives the index
-        # three characters of a value of two.
-        word = " " + _escaped(term.value.lower())
-        stands = or_(*(JobSearch.words.like(f"%{word}{end}") for end in (" %", "")))
-        return search.where(stands, words=True).where(condition)
-    return search.where_loose(condition)
+    if not re.search(r"[^\W_]{2}", term.value):
+        return search.where_loose(condition)
+    return search.where(condition).where_words(_stands(term.value))
 
 
-def _contains(value: str) -> ColumnElement[bool]:
-    return JobSearch.words.like(_pattern(value.lower()))
+def _contains(value: str) -> OnWords:
+    pattern = _pattern(value.lower())
+    return lambda words: words.like(pattern)
+
+
+def _stands(value: str) -> OnWords:
+    """A value stands between spaces among the words, or at their end.
+
+    That gives the index three characters of a value of two.
+    """
+    begin = "% " + _escaped(value.lower())
+    return lambda words: or_(words.like(f"{begin} %"), words.like(begin))
 
 
 def _pattern(value: str) -> str:
