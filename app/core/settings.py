@@ -209,9 +209,6 @@ class Settings(BaseSettings):
     worker_days: float = Field(
         30.0, gt=0, description="How long workers that have stopped are remembered."
     )
-    slow_job_seconds: Seconds = Field(
-        60.0, description="A type of job whose average run is longer opens an incident."
-    )
     overlaps_per_day: int = Field(
         50,
         ge=1,

@@ -116,6 +116,15 @@ class Incident(Base):
     summary: Mapped[str | None]
 
 
+class IncidentScan(Base):
+    """Up to when one kind of look-out for incidents has seen everything."""
+
+    __tablename__ = "incident_scan"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    seen_until: Mapped[datetime | None]
+
+
 class RetentionRun(Base):
     """What one run of the retention removed from one table."""
 
