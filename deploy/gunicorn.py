@@ -18,11 +18,14 @@ try:
 except SettingsError as fault:
     raise SystemExit(str(fault)) from None
 
-bind = [
-    f"[{_settings.host}]:{_settings.port}"
-    if ":" in _settings.host
-    else f"{_settings.host}:{_settings.port}"
-]
+
+def address(port: int) -> str:
+    """Where to listen on a port."""
+    host = f"[{_settings.host}]" if ":" in _settings.host else _settings.host
+    return f"{host}:{port}"
+
+
+bind = [address(_settings.port)]
 workers = _settings.web_workers
 worker_class = "gthread"
 threads = _settings.web_threads

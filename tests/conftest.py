@@ -206,13 +206,16 @@ def start_server(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., L
 
 
 @contextmanager
-def serve(settings: Settings, log_folder: Path, **environment: str) -> Iterator[LiveServer]:
-    """A web server that lasts as long as the block."""
+def serve(
+    settings: Settings, log_folder: Path, config: str = "gunicorn.py", **environment: str
+) -> Iterator[LiveServer]:
+    """A web server that lasts as long as the block; `config` names its file in deploy/."""
     port = free_port()
-    variables = {**process_environment(settings, port), **environment}
+    own = {**process_environment(settings, port), "STOKER_STREAM_PORT": str(port)}
+    variables = {**own, **environment}
     with open(log_folder / f"web-{port}.log", "wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.py", "wsgi:app"],
+            [sys.executable, "-m", "gunicorn", "-c", f"deploy/{config}", "wsgi:app"],
             cwd=ROOT,
             env=variables,
             stdin=subprocess.DEVNULL,

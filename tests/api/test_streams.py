@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -19,7 +22,7 @@ from app.core import jobs, keys, users, watch
 from app.extensions import db
 from tests.api.conftest import error_of
 from tests.api.streams import Stream, log, move, open_stream
-from tests.conftest import wait_until
+from tests.conftest import LiveServer, wait_until
 
 Open = Callable[..., Stream]
 Connection = psycopg.Connection[Any]
@@ -455,3 +458,44 @@ def test_a_key_that_may_not_read_gets_no_stream(
     _, plain = keys.create(session, users.ensure_admin(session), "to send", ["submit"])
     session.commit()
     error_of(make_client(plain).get(f"/api/jobs/{job}/stream"), 403)
+
+
+@contextmanager
+def connect(server: LiveServer, path: str, key: str) -> Iterator[http.client.HTTPResponse]:
+    """A stream of a real web server."""
+    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=30)
+    connection.request("GET", path, headers={"Authorization": f"Bearer {key}"})
+    try:
+        yield connection.getresponse()
+    finally:
+        connection.close()
+
+
+def test_a_reader_who_left_makes_room_for_another(
+    start_server: Callable[..., LiveServer], api_key: str, job: int
+) -> None:
+    server = start_server(STOKER_STREAM_LIMIT="1")
+
+    def status() -> int:
+        with connect(server, f"/api/jobs/{job}/logs/stream", api_key) as answer:
+            return answer.status
+
+    with connect(server, f"/api/jobs/{job}/stream", api_key) as answer:
+        assert answer.readline().startswith(b"retry: ")
+        assert status() == 503
+    wait_until(lambda: status() == 200, "the place is free again")
+
+
+def test_a_server_that_stops_ends_its_streams_in_order(
+    live_server: LiveServer, api_key: str, job: int
+) -> None:
+    with (
+        connect(live_server, f"/api/jobs/{job}/stream", api_key) as answer,
+        connect(live_server, f"/api/jobs/{job}/logs/stream", api_key) as log_answer,
+    ):
+        answer.readline()
+        log_answer.readline()
+        live_server.process.terminate()
+        assert live_server.process.wait(10) == 0
+        answer.read()  # it ended in order: a cut stream would raise
+        log_answer.read()

@@ -46,9 +46,10 @@ http {{
 
 @dataclass(frozen=True)
 class Proxy:
-    """nginx in front of `server`; `trust` knows its certificate."""
+    """nginx in front of `server` and `streams`; `trust` knows its certificate."""
 
     server: LiveServer
+    streams: LiveServer
     http_port: int
     https_port: int
     trust: ssl.SSLContext
@@ -68,7 +69,7 @@ def database_url(postgres: str, template_database: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def settings(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Settings:
-    """Settings of the one web server behind nginx."""
+    """Settings of the web servers behind nginx."""
     var = tmp_path_factory.mktemp("var")
     return load_settings(
         var=var, database_url=database_url, min_free_disk_bytes=0, secure_cookies=True
@@ -80,15 +81,20 @@ def proxy(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """nginx on free ports, with our configuration but for ports, addresses and certificate."""
     assert Path(NGINX).exists(), "nginx is missing: run `make nginx`, or put nginx on PATH."
     folder = tmp_path_factory.mktemp("nginx")
-    with serve(settings, folder) as server, _nginx(folder, server) as proxy:
+    with (
+        serve(settings, folder) as server,
+        serve(settings, folder, "gunicorn_streams.py") as streams,
+        _nginx(folder, server, streams) as proxy,
+    ):
         yield proxy
 
 
 @contextmanager
-def _nginx(folder: Path, server: LiveServer) -> Iterator[Proxy]:
+def _nginx(folder: Path, server: LiveServer, streams: LiveServer) -> Iterator[Proxy]:
     _write_certificate(folder)
     http_port, https_port = free_port(), free_port()
-    _write_configuration(folder, urlsplit(server.url).netloc, http_port, https_port)
+    upstreams = urlsplit(server.url).netloc, urlsplit(streams.url).netloc
+    _write_configuration(folder, *upstreams, http_port, https_port)
     command = [NGINX, "-c", str(folder / "nginx.conf"), "-g", "daemon off;", "-e", "stderr"]
     checked = subprocess.run([*command, "-t"], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stderr
@@ -97,7 +103,7 @@ def _nginx(folder: Path, server: LiveServer) -> Iterator[Proxy]:
     try:
         wait_until(lambda: _listens(https_port), "nginx listens")
         trust = ssl.create_default_context(cafile=str(folder / "certificate.pem"))
-        yield Proxy(server, http_port, https_port, trust)
+        yield Proxy(server, streams, http_port, https_port, trust)
     finally:
         process.terminate()
         process.wait(10)
@@ -111,10 +117,14 @@ def _listens(port: int) -> bool:
         return False
 
 
-def _write_configuration(folder: Path, upstream: str, http_port: int, https_port: int) -> None:
+def _write_configuration(
+    folder: Path, upstream: str, streams: str, http_port: int, https_port: int
+) -> None:
     text = (ROOT / "deploy" / "nginx.conf").read_text()
     for shipped, ours in (
         ("server 127.0.0.1:4080;", f"server {upstream};"),
+        ("server 127.0.0.1:4081;", f"server {streams};"),
+        ("server 127.0.0.1:4080 backup;", f"server {upstream} backup;"),
         ("listen 80;", f"listen 127.0.0.1:{http_port};"),
         ("listen [::]:80;", ""),
         ("listen 443 ssl;", f"listen 127.0.0.1:{https_port} ssl;"),

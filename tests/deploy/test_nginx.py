@@ -9,6 +9,8 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core import jobs, sessions, users
@@ -117,6 +119,72 @@ def test_a_live_page_hears_of_a_change_at_once(proxy: Proxy, session: Session) -
             assert read_event(answer) == "changed"
 
 
+def listeners(session: Session) -> list[int]:
+    """The change feeds that listen in this database."""
+    return list(
+        session.scalars(
+            text(
+                "SELECT pid FROM pg_stat_activity"
+                " WHERE datname = current_database() AND application_name = 'stoker changes'"
+            )
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/jobs/{}/stream",
+        "/api/jobs/{}/logs/stream",
+        "/api/v1/jobs/stream/{}",
+    ],
+)
+def test_what_becomes_of_a_job_is_told_at_once(
+    proxy: Proxy, session: Session, api_key: str, path: str
+) -> None:
+    job_id = jobs.defer(session, "export", {}, queue="tasks")
+    session.commit()
+    with connect(proxy) as connection:
+        head = f"GET {path.format(job_id)}"
+        send_head(connection, proxy, head, Authorization=f"Bearer {api_key}")
+        answer = receive(connection)
+        assert answer.status == 200
+        if "logs" in path:
+            log = [{"at": "now", "job": job_id, "level": "info", "message": "a line"}]
+            session.execute(text("SELECT stoker_log(:lines)"), {"lines": json.dumps(log)})
+            session.commit()
+        while not answer.readline().startswith(b"data: "):
+            pass
+        jobs.cancel_waiting(session, job_id)
+        session.commit()
+        while not answer.readline().startswith(b"event: end"):
+            pass
+        assert json.loads(answer.readline().removeprefix(b"data: "))["status"] == "cancelled"
+
+
+def test_what_stays_open_holds_no_thread_of_the_web_process(
+    proxy: Proxy, settings: Settings, session: Session, api_key: str
+) -> None:
+    job_id = jobs.defer(session, "export", {}, queue="tasks")
+    session.commit()
+    before = len(listeners(session))
+    with contextlib.ExitStack() as opened:
+        for number in range(settings.web_threads + 4):
+            connection = opened.enter_context(connect(proxy))
+            what = "poll?timeout=60" if number % 4 == 0 else "stream"
+            head = f"GET /api/jobs/{job_id}/{what}"
+            send_head(connection, proxy, head, Authorization=f"Bearer {api_key}")
+            if what == "stream":
+                assert receive(connection).status == 200
+        session.rollback()
+        assert len(listeners(session)) <= max(before, 1)
+        with connect(proxy) as connection:
+            send_head(connection, proxy, "GET /health", Connection="close")
+            assert receive(connection).status == 200
+        jobs.cancel_waiting(session, job_id)
+        session.commit()
+
+
 def read_event(answer: http.client.HTTPResponse) -> str:
     """The name of the stream's next event; the stream itself stays open."""
     while line := answer.readline():
@@ -141,3 +209,15 @@ def test_signing_in_works_behind_https_and_pages_name_the_outer_address(
     assert answer.status == 200
     assert answer.getheader("Strict-Transport-Security")
     assert f"https://{proxy.authority}/v1" in page
+
+
+def test_without_the_process_that_streams_the_web_process_does(
+    proxy: Proxy, session: Session, api_key: str
+) -> None:
+    job_id = jobs.defer(session, "export", {}, queue="tasks")
+    session.commit()
+    proxy.streams.stop()  # so this is the last test here
+    with connect(proxy) as connection:
+        head = f"GET /api/jobs/{job_id}/stream"
+        send_head(connection, proxy, head, Authorization=f"Bearer {api_key}")
+        assert receive(connection).status == 200
