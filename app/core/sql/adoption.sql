@@ -57,7 +57,7 @@ WITH queued AS MATERIALIZED (
     SELECT queued.id,
            coalesce(queued.known_at, first.deferred_at, first.at, neighbour.at, clock_timestamp())
                AS created_at,
-           first.last_at, first.due_at, first.abort_at
+           first.last_at, first.due_at
     FROM queued
     LEFT JOIN (
         SELECT event.job_id,
@@ -65,8 +65,7 @@ WITH queued AS MATERIALIZED (
                min(event.at) FILTER (WHERE event.type <> 'scheduled') AS at,
                max(event.at) FILTER (WHERE event.type <> 'scheduled') AS last_at,
                max(event.at) FILTER (WHERE event.type = 'scheduled'
-                   AND event.id < coalesce(began.id, event.id + 1)) AS due_at,
-               max(event.at) FILTER (WHERE event.type = 'abort_requested') AS abort_at
+                   AND event.id < coalesce(began.id, event.id + 1)) AS due_at
         FROM event
         LEFT JOIN (
             SELECT job_id, min(id) AS id FROM event WHERE type = 'started' GROUP BY job_id
@@ -94,6 +93,11 @@ WITH queued AS MATERIALIZED (
            END AS outcome
     FROM move JOIN queued ON queued.id = move.job_id
     WHERE move.type = 'started'
+), abort AS MATERIALIZED (
+    -- Of what runs; what waits is cancelled by it.
+    SELECT event.job_id, event.id, event.at
+    FROM event JOIN move ON move.job_id = event.job_id AND move.step = event.step
+    WHERE event.type = 'abort_requested' AND move.word = 'running'
 ), fact AS MATERIALIZED (
     SELECT queued.*, born.created_at,
            CASE queued.status
@@ -104,7 +108,7 @@ WITH queued AS MATERIALIZED (
                WHEN 'aborted' THEN 'cancelled'
                ELSE 'running'
            END AS is_now,
-           CASE WHEN queued.abort_requested THEN coalesce(born.abort_at, born.last_at) END AS abort_at,
+           aborts.at AS abort_at,
            coalesce(tries.latest, 0) AS tries, tries.first_at, tries.latest_at,
            coalesce(tries.run_ms, 0) AS run_ms,
            CASE WHEN queued.status IN ('succeeded', 'failed', 'cancelled', 'aborted')
@@ -123,6 +127,9 @@ WITH queued AS MATERIALIZED (
                sum(greatest(0, 1000 * date_part('epoch', ended_at - started_at)))::bigint AS run_ms
         FROM try GROUP BY job_id
     ) AS tries ON tries.job_id = queued.id
+    LEFT JOIN (
+        SELECT job_id, max(at) AS at FROM abort GROUP BY job_id
+    ) AS aborts ON aborts.job_id = queued.id
 ), recorded AS (
     INSERT INTO job
         (id, created_at, task, queue, priority, lock, queueing_lock, arguments, scheduled_at,
@@ -171,11 +178,7 @@ WITH queued AS MATERIALIZED (
                CASE word WHEN 'running' THEN 'attempt ' || number END AS details
         FROM move
         UNION ALL
-        SELECT event.job_id, event.id, event.at, coalesce(during.word, 'pending'),
-               coalesce(during.word, 'pending'), 'abort requested'
-        FROM event
-        LEFT JOIN move AS during ON during.job_id = event.job_id AND during.step = event.step
-        WHERE event.type = 'abort_requested'
+        SELECT job_id, id, at, 'running', 'running', 'abort requested' FROM abort
     ) AS step
     JOIN fact ON fact.id = step.job_id
     ORDER BY step.job_id, step.id
@@ -216,7 +219,7 @@ WHERE queued.id <= :last_job_id
       OR job.queueing_lock IS DISTINCT FROM queued.queueing_lock
       OR job.arguments <> queued.args
       OR job.scheduled_at IS DISTINCT FROM queued.scheduled_at
-      OR (job.cancel_requested_at IS NULL) = queued.abort_requested
+      OR (queued.status = 'doing' AND queued.abort_requested AND job.cancel_requested_at IS NULL)
   )
 ORDER BY queued.id;
 
