@@ -172,13 +172,15 @@ WITH queued AS MATERIALIZED (
     RETURNING job_transition.job_id
 ), moved AS (
     INSERT INTO job_transition (job_id, job_created_at, at, from_status, to_status, details)
-    SELECT fact.id, fact.created_at, step.at, step.from_word, step.word, step.details
+    -- A waiting job that was ended in any way has the event of a cancellation.
+    SELECT fact.id, fact.created_at, step.at, step.from_word,
+           CASE WHEN step.ends THEN fact.is_now ELSE step.word END, step.details
     FROM (
-        SELECT job_id, id, at, from_word, word,
+        SELECT job_id, id, at, from_word, word, type = 'cancelled' AND next_type IS NULL AS ends,
                CASE word WHEN 'running' THEN 'attempt ' || number END AS details
         FROM move
         UNION ALL
-        SELECT job_id, id, at, 'running', 'running', 'abort requested' FROM abort
+        SELECT job_id, id, at, 'running', 'running', false, 'abort requested' FROM abort
     ) AS step
     JOIN fact ON fact.id = step.job_id
     ORDER BY step.job_id, step.id
