@@ -67,11 +67,15 @@ class House:
     def start_web(self) -> None:
         """Start the web server and wait until it answers."""
         self.start("web", "-m", "gunicorn", "-c", "deploy/gunicorn.py", "wsgi:app")
+        self.await_port(self.settings.port)
+
+    def await_port(self, port: int) -> None:
+        """Wait until something listens there."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             with (
                 contextlib.suppress(OSError),
-                socket.create_connection(("127.0.0.1", self.settings.port), 1),
+                socket.create_connection(("127.0.0.1", port), 1),
             ):
                 return
             time.sleep(0.1)
@@ -87,6 +91,13 @@ class House:
                 process.wait(20)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def free_port() -> int:
+    """A port that nobody listens on right now."""
+    with contextlib.closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _environment(settings: Settings) -> dict[str, str]:
@@ -115,9 +126,7 @@ def open_house(models: str, **settings: object) -> Iterator[House]:
         var.mkdir()
         (var / "models.toml").write_text(models)
         schema.upgrade(url)
-        with contextlib.closing(socket.socket()) as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         own = load_settings(
             var=var, database_url=url, port=port, secret_key=secrets.token_hex(32), **settings
         )

@@ -27,7 +27,7 @@ from app.extensions import db
 
 blueprint = Blueprint("streams", __name__)
 
-_TICK_SECONDS = 5.0  # how soon a stream notices that its reader left
+_TICK_SECONDS = 2.0  # how soon a stream notices that its reader left
 _MAX_AGE_SECONDS = 3600.0  # the client connects anew, and who it is gets checked anew
 _MOST_READS = 4  # at once, of viewers who are behind: the other connections are for requests
 _MOST_ID = 2**63 - 1

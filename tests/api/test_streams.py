@@ -334,8 +334,9 @@ def test_streams_go_on_when_their_connection_to_postgres_was_killed(
 
 
 def test_a_change_without_a_notification_is_found_all_the_same(
-    watch_job: Open, worker: Connection, job: int
+    watch_job: Open, worker: Connection, job: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(watch, "_FALLBACK_SECONDS", 0.5)
     stream = watch_job()
     log(worker, job, "heard of")
     assert stream.next()
