@@ -23,6 +23,10 @@ class Badge:
 
 _BADGES = {
     "validating": Badge("Validating", "list-checks", "waiting"),
+    "scheduled": Badge("Scheduled", "clock-3", "scheduled"),
+    "pending": Badge("Pending", "circle", "waiting"),
+    "retrying": Badge("Retrying", "timer-off", "waiting"),
+    "running": Badge("Running", "contrast", "running", is_moving=True),
     "queued": Badge("Waiting", "circle", "waiting"),
     "in_progress": Badge("Running", "contrast", "running", is_moving=True),
     "finalizing": Badge("Finalizing", "contrast", "running", is_moving=True),

@@ -1,0 +1,67 @@
+"""One job: where it stands, what it said, what came of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from flask import Blueprint, g, render_template
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.core import files, status
+from app.core.errors import NotFound
+from app.core.models import Attempt, Job, LogLine
+from app.core.watched_job import get_state
+from app.extensions import db
+from app.pages.fragments import wants_fragment
+
+blueprint = Blueprint("jobs", __name__, url_prefix="/jobs")
+
+_NEWEST_LINES = 200
+_LONGEST_VALUE = 4000
+
+
+@blueprint.get("/<job_id>")
+def show(job_id: str) -> str:
+    """The page, or only what changes on it."""
+    session = db.session()
+    owner_name = None if g.actor.owner_filter is None else g.actor.name
+    state = get_state(session, job_id, owner_name)
+    job = session.scalars(
+        select(Job).where(Job.id == state.id, Job.created_at == state.created_at)
+    ).one()
+    of_job = (Attempt.job_id == job.id, Attempt.job_created_at == job.created_at)
+    newest = (
+        select(LogLine)
+        .where(LogLine.job_id == job.id)
+        .order_by(LogLine.id.desc())
+        .limit(_NEWEST_LINES)
+    )
+    return render_template(
+        "jobs/_job.html" if wants_fragment() else "jobs/show.html",
+        job=job,
+        word=state.status,
+        is_live=state.status not in status.FINAL,
+        attempts=list(session.scalars(select(Attempt).where(*of_job).order_by(Attempt.number))),
+        lines=list(reversed(session.scalars(newest).all())),
+        most_lines=_NEWEST_LINES,
+        file=_file(session, job.result),
+        arguments=_shown(job.arguments),
+        result=None if job.result is None else _shown(job.result),
+    )
+
+
+def _file(session: Session, result: Any) -> Any:
+    """The file that a task made, where its result names one that is still kept."""
+    file_id = result.get("file_id") if isinstance(result, dict) else None
+    if not isinstance(file_id, str):
+        return None
+    try:
+        return files.get(session, file_id, g.actor.owner_filter)
+    except NotFound:
+        return None
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2)[:_LONGEST_VALUE]
