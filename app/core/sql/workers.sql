@@ -16,7 +16,11 @@ LEFT JOIN LATERAL (
     SELECT max(event.at) AS at FROM procrastinate_events AS event
     WHERE event.job_id = job.id AND event.type = 'started'
 ) AS started ON true
-WHERE job.status = 'doing' AND job.task_name = ANY (CAST(:tasks AS text[]));
+WHERE job.status = 'doing' AND job.task_name = ANY (CAST(:tasks AS text[]))
+  -- Another app may have tasks of the same names in its own queue.
+  AND (NOT EXISTS (SELECT FROM adoption)
+       OR EXISTS (SELECT FROM job AS recorded
+                  WHERE recorded.id = job.id AND recorded.created_by LIKE 'stoker %'));
 
 -- name: due_batches
 -- Open batches that nobody will bring to their end: cancelled or expired while their job waits for
