@@ -17,6 +17,7 @@ from sqlalchemy import (
     Select,
     Subquery,
     and_,
+    case,
     func,
     literal_column,
     select,
@@ -26,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from app.core import cursors
+from app.core import cursors, tallies
 from app.core.models import JOB_STATUSES, Job
 from app.core.status import is_one_of
 
@@ -42,6 +43,16 @@ _STORED = {"scheduled": "pending"}
 _PARTS = [
     frozenset({"scheduled", "pending"} if status == "pending" else {status})
     for status in JOB_STATUSES
+]
+
+
+# A job's columns as attributes, without its arguments, and without a result over _LARGEST_RESULT.
+ListedJob = Any
+
+_LARGEST_RESULT = 64 * 1024
+_LISTED = [
+    *(column for column in Job.__table__.c if column.key not in ("arguments", "result")),
+    case((func.pg_column_size(Job.result) <= _LARGEST_RESULT, Job.result)).label("result"),
 ]
 
 
@@ -110,7 +121,7 @@ class Wanted:
 class Page:
     """Some of the jobs that match; `total` is exact unless there are more than COUNT_LIMIT."""
 
-    jobs: Sequence[Job]
+    jobs: Sequence[ListedJob]
     total: int
     total_is_exact: bool
     has_more: bool
@@ -175,6 +186,34 @@ _STRETCHES: dict[Sort, tuple[_Stretch, ...]] = {
 }
 
 
+def list_jobs(
+    session: Session,
+    wanted: Wanted,
+    *,
+    owner_name: str | None,
+    statuses: frozenset[str] | None = None,
+    job_type: str | None = None,
+    queue: str | None = None,
+) -> Page:
+    """A page of a user's or (None) of everybody's jobs. Raises Invalid (the cursor)."""
+    matching = Matching().of(statuses)
+    for column, value in (
+        (Job.owner_name, owner_name),
+        (Job.task, job_type),
+        (Job.queue, queue),
+    ):
+        if value is not None:
+            matching = matching.where(column == value)
+    total = count_all(session) if matching.is_everything else None
+    return page(session, matching, wanted, total=total)
+
+
+def count_all(session: Session) -> int:
+    """How many jobs the record has, exactly: from the rollups."""
+    found = tallies.count(session, "status", with_waiting=True)
+    return sum(tally.jobs for by_status in found.values() for tally in by_status.values())
+
+
 def page(
     session: Session,
     matching: Matching,
@@ -212,13 +251,13 @@ def count(session: Session, matching: Matching) -> int:
 
 def _read(
     session: Session, matching: Matching, wanted: Wanted, *, is_few: bool
-) -> tuple[list[Job], str | None]:
+) -> tuple[list[ListedJob], str | None]:
     """The page's jobs, and the cursor of the next page if there is one."""
     stretches = _STRETCHES[wanted.sort]
     if wanted.sort == "status" and wanted.order == "desc":
         stretches = stretches[::-1]
     begin, after = _place(wanted, stretches)
-    found: list[Job] = []
+    found: list[ListedJob] = []
     places: list[int] = []
     offset = 0 if wanted.cursor else wanted.offset
     for number in range(begin, len(stretches)):
@@ -261,7 +300,7 @@ def _place(
     return list(kinds).index(purpose), after
 
 
-def _cursor(wanted: Wanted, stretches: Sequence[_Stretch], number: int, job: Job) -> str:
+def _cursor(wanted: Wanted, stretches: Sequence[_Stretch], number: int, job: ListedJob) -> str:
     values = [getattr(job, key) for key in stretches[number].keys]
     return cursors.encode(_purpose(wanted, number), values)
 
@@ -355,11 +394,11 @@ def _directed(source: Any, stretch: _Stretch, order: Order) -> list[ColumnElemen
 
 def _rows(
     session: Session, keys: Subquery, stretch: _Stretch, order: Order, offset: int
-) -> list[Job]:
+) -> list[ListedJob]:
     query = (
-        select(Job)
+        select(*_LISTED)
         .join(keys, and_(Job.created_at == keys.c.created_at, Job.id == keys.c.id))
         .order_by(*_directed(keys.c, stretch, order))
         .offset(offset or None)
     )
-    return list(session.scalars(query))
+    return list(session.execute(query))

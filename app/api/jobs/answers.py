@@ -1,0 +1,192 @@
+"""What /api/jobs answers, field by field."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from app.api.openapi import Answer
+
+Status = Literal["pending", "running", "completed", "failed", "cancelled"]
+
+
+class Job(Answer):
+    """A job."""
+
+    job_id: str
+    job_type: str
+    status: Status
+    progress: int
+    message: str | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    result: Any
+    error: str | None
+
+
+class Pagination(Answer):
+    """Where a page stands in its list; `total` is 10000 when there are more, unless it is exact."""
+
+    total: int
+    limit: int
+    offset: int
+    cursor: str | None
+    next_cursor: str | None
+    has_more: bool
+    total_is_exact: bool
+
+
+class JobList(Answer):
+    """A page of jobs."""
+
+    items: list[Job]
+    pagination: Pagination
+
+
+class JobType(Answer):
+    """What a job can be."""
+
+    name: str
+    description: str
+
+
+class JobTypes(Answer):
+    """Every type of job."""
+
+    job_types: list[JobType]
+
+
+class SearchMeta(Answer):
+    """Where a page of a search stands."""
+
+    total: int
+    limit: int
+    offset: int
+    next_cursor: str | None
+    has_more: bool
+    total_is_exact: bool
+
+
+class Aggregations(Answer):
+    """How what was found is made up: of 10,000 jobs at most."""
+
+    by_status: dict[str, int]
+    by_type: dict[str, int]
+    by_queue: dict[str, int]
+
+
+class SearchResult(Answer):
+    """A page of what a search found."""
+
+    data: list[Job]
+    meta: SearchMeta
+    aggregations: Aggregations
+
+
+class Progress(Answer):
+    """How far a job is."""
+
+    percent: int
+    current_step: str | None
+    items_processed: int | None
+    items_total: int | None
+
+
+class Timing(Answer):
+    """When, and for how long."""
+
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    duration_seconds: float | None
+    estimated_remaining_seconds: float | None
+
+
+class RetryInfo(Answer):
+    """Its attempts."""
+
+    attempt_number: int
+    max_attempts: int | None
+    next_retry_at: datetime | None
+    previous_errors: list[str]
+
+
+class Metadata(Answer):
+    """What it was asked, and who runs it."""
+
+    input_params: dict[str, Any]
+    worker_id: str | None
+
+
+class JobDetail(Answer):
+    """Everything about where a job stands."""
+
+    id: str
+    job_type: str
+    status: Status
+    queue_name: str
+    priority: int
+    progress: Progress
+    timing: Timing
+    retry_info: RetryInfo
+    result: Any
+    error: str | None
+    metadata: Metadata
+
+
+class Transition(Answer):
+    """A change of status; the first one, from nothing, is the job's creation."""
+
+    from_: Status | None = Field(serialization_alias="from")
+    to: Status
+    at: datetime
+    triggered_by: str | None
+    details: str | None
+
+
+class JobAttempt(Answer):
+    """One try."""
+
+    attempt_number: int
+    started_at: datetime
+    ended_at: datetime | None
+    status: Literal["running", "completed", "failed", "cancelled", "lost", "moved", "deleted"]
+    error: str | None
+    worker_id: str | None
+    duration_seconds: float | None
+    result: Any
+
+
+class JobHistory(Answer):
+    """What became of a job, from its creation on."""
+
+    job_id: str
+    job_type: str
+    status: Status
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    transitions: list[Transition]
+    attempts: list[JobAttempt]
+
+
+class LogEntry(Answer):
+    """A log line."""
+
+    timestamp: datetime
+    level: str
+    message: str
+    context: dict[str, Any] | None
+    attempt_number: int | None
+
+
+class JobLogs(Answer):
+    """Some of a job's log lines, oldest first."""
+
+    job_id: str
+    logs: list[LogEntry]
+    total: int
+    has_more: bool

@@ -1,0 +1,122 @@
+"""/api/jobs, its types and its search."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Blueprint, g
+
+from app.api.jobs import answers
+from app.api.jobs.queries import ListQuery, SearchQuery
+from app.api.openapi import describe, read_query
+from app.auth import needs
+from app.core import job_lists, job_search, job_types
+from app.core.job_lists import Wanted
+from app.core.job_search import Filters
+from app.core.status import API
+from app.extensions import db
+
+blueprint = Blueprint("listing", __name__)
+
+
+def owner_name() -> str | None:
+    """Whose jobs the caller sees: its own, or (None) everybody's."""
+    return None if g.actor.owner_filter is None else g.actor.name
+
+
+@blueprint.get("")
+@needs("read")
+@describe(query=ListQuery, answer=answers.JobList)
+def list_jobs() -> answers.JobList:
+    """A page of jobs, filtered and sorted."""
+    asked = read_query(ListQuery)
+    page = job_lists.list_jobs(
+        db.session(),
+        _wanted(asked),
+        owner_name=owner_name(),
+        statuses=API.read_list(asked.status),
+        job_type=asked.job_type,
+        queue=asked.queue,
+    )
+    return answers.JobList(
+        items=[job_answer(job) for job in page.jobs],
+        pagination=answers.Pagination(
+            total=page.total,
+            limit=asked.limit,
+            offset=asked.offset,
+            cursor=asked.cursor,
+            next_cursor=page.next_cursor,
+            has_more=page.has_more,
+            total_is_exact=page.total_is_exact,
+        ),
+    )
+
+
+@blueprint.get("/types")
+@needs("read")
+@describe(answer=answers.JobTypes)
+def list_types() -> answers.JobTypes:
+    """The types of jobs that this server runs or has seen."""
+    found = job_types.list_types(db.session(), owner_name())
+    return answers.JobTypes(
+        job_types=[answers.JobType(name=each.name, description=each.description) for each in found]
+    )
+
+
+@blueprint.get("/search")
+@needs("read")
+@describe(query=SearchQuery, answer=answers.SearchResult)
+def search() -> answers.SearchResult:
+    """Jobs by words, fields and filters, and how what was found is made up."""
+    asked = read_query(SearchQuery)
+    given = asked.model_dump(include=set(Filters.__dataclass_fields__))
+    search = job_search.read(
+        asked.q,
+        Filters(statuses=API.read_list(asked.status), **given),
+        owner_name=owner_name(),
+        dialect=API,
+    )
+    found = job_search.find(db.session(), search, _wanted(asked))
+    return answers.SearchResult(
+        data=[job_answer(job) for job in found.page.jobs],
+        meta=answers.SearchMeta(
+            total=found.page.total,
+            limit=asked.limit,
+            offset=asked.offset,
+            next_cursor=found.page.next_cursor,
+            has_more=found.page.has_more,
+            total_is_exact=found.page.total_is_exact,
+        ),
+        aggregations=answers.Aggregations(
+            by_status=_in_dialect(found.by_status), by_type=found.by_type, by_queue=found.by_queue
+        ),
+    )
+
+
+def job_answer(job: Any) -> answers.Job:
+    """A job as lists have it."""
+    return answers.Job(
+        job_id=str(job.id),
+        job_type=job.task,
+        status=API.say(job.status),  # type: ignore[arg-type]
+        progress=job.progress,
+        message=job.message,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        completed_at=job.ended_at,
+        result=job.result,
+        error=job.error_message,
+    )
+
+
+def _wanted(asked: ListQuery) -> Wanted:
+    return Wanted(asked.sort, asked.order, asked.limit, asked.offset, asked.cursor)
+
+
+def _in_dialect(by_status: Mapping[str, int]) -> dict[str, int]:
+    said: Counter[str] = Counter()
+    for status, jobs in by_status.items():
+        said[API.say(status)] += jobs
+    return dict(said)
