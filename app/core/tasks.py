@@ -198,8 +198,9 @@ def defer_task(
     arguments: dict[str, Any],
     actor: Actor,
     *,
-    queue: str | None = None,
     priority: int = 0,
+    lock: str | None = None,
+    schedule_at: datetime | None = None,
 ) -> int:
     """Defer a built-in task for whoever asks; returns the job's id. The caller commits.
 
@@ -215,8 +216,10 @@ def defer_task(
         session,
         name,
         checked,
-        queue=queue or spec.queue,
+        queue=spec.queue,
         priority=priority,
+        lock=lock,
+        schedule_at=schedule_at,
         owner_name=actor.name,
         model=checked.get("model"),
     )
