@@ -1,0 +1,318 @@
+"""Overlaps: which runs ran beside which, in a window of time, by a sweep over their ends.
+
+A run is an attempt of a job: [started_at, ended_at), until now while it is open. Two runs overlap
+when they share time inside the window; those that only touch do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy.orm import Session
+
+from app.core.errors import Refused
+from app.core.sql import statement
+
+MOST_RUNS = 2_000_000
+MOST_POINTS = 1000
+
+Ints = npt.NDArray[np.int64]
+
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # Postgres counts microseconds from here
+_MICROSECOND = timedelta(microseconds=1)
+_CELLS = 1_000_000  # of the matrices, at a time
+
+
+@dataclass(frozen=True)
+class Run:
+    """When a job ran."""
+
+    job_id: int
+    job_type: str
+    started_at: datetime
+    ended_at: datetime
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Two runs that share time; the first one started first."""
+
+    first: Run
+    second: Run
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TypePair:
+    """How often runs of two types overlapped, and for how long in all; type1 <= type2."""
+
+    type1: str
+    type2: str
+    pairs: int
+    overlap_seconds: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """How many ran from a moment on."""
+
+    at: datetime
+    running: int
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """`overlaps` holds the latest ones, up to the limit; everything else is exact.
+
+    `concurrency` has every change, or, when these are more than MOST_POINTS, for each of as many
+    slices of the window the moment when most ran in it. `peak` is None when nothing ran.
+    """
+
+    overlaps: list[Overlap]
+    count: int
+    by_pair: list[TypePair]
+    concurrency: list[Point]
+    peak: Point | None
+
+    @property
+    def is_truncated(self) -> bool:
+        """Whether there are more than the list has."""
+        return self.count > len(self.overlaps)
+
+
+def find(
+    session: Session,
+    *,
+    since: datetime,
+    until: datetime,
+    limit: int,
+    task: str | None = None,
+    owner_name: str | None = None,
+) -> Overlaps:
+    """The overlaps of a window, among runs of one type or one user's jobs if these are named.
+
+    Raises Refused when the window has more than MOST_RUNS runs.
+    """
+    asked = {
+        "since": since,
+        "until": until,
+        "task": task,
+        "owner_name": owner_name,
+        "most": MOST_RUNS + 1,
+    }
+    rows = session.execute(statement("overlaps", "runs"), asked).all()
+    runs = _Runs.read(rows)
+    if runs.size > MOST_RUNS:
+        raise Refused(
+            f"More than {MOST_RUNS:,} jobs ran in this time: ask for fewer hours.", param="hours"
+        )
+    runs = runs.within(_number(since), _number(until))
+    return _sweep(runs, limit)
+
+
+def _number(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def _moment(number: int | np.int64) -> datetime:
+    return _EPOCH + int(number) * _MICROSECOND
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """Columns of equal length, in microseconds; `kinds` are indexes of `tasks`.
+
+    `starts` and `ends` lie within the window, `began` and `ended` are when the run did.
+    """
+
+    tasks: Sequence[str]
+    jobs: Ints
+    numbers: Ints
+    kinds: Ints
+    began: Ints
+    ended: Ints
+    starts: Ints
+    ends: Ints
+
+    @property
+    def size(self) -> int:
+        return len(self.jobs)
+
+    @classmethod
+    def read(cls, rows: Sequence[Any]) -> _Runs:
+        """The rows of the statement."""
+        columns = {
+            name: b"".join(getattr(row, name) for row in rows)
+            for name in ("jobs", "starts", "ends", "numbers")
+        }
+        jobs, began, ended, numbers = (
+            np.frombuffer(columns[name], dtype=">i8").astype(np.int64)
+            for name in ("jobs", "starts", "ends", "numbers")
+        )
+        kinds = np.repeat(np.arange(len(rows)), [len(row.jobs) // 8 for row in rows])
+        tasks = [row.task for row in rows]
+        return cls(tasks, jobs, numbers, kinds, began, ended, began, ended)
+
+    def taken(self, which: npt.NDArray[Any]) -> _Runs:
+        """Only these, or in this order."""
+        return _Runs(
+            self.tasks,
+            self.jobs[which],
+            self.numbers[which],
+            self.kinds[which],
+            self.began[which],
+            self.ended[which],
+            self.starts[which],
+            self.ends[which],
+        )
+
+    def within(self, since: int, until: int) -> _Runs:
+        """Clipped to the window, without those that have no time in it, ordered by start."""
+        ends = self._one_at_a_time()
+        starts, ends = np.maximum(self.began, since), np.minimum(ends, until)
+        clipped = _Runs(
+            self.tasks, self.jobs, self.numbers, self.kinds, self.began, self.ended, starts, ends
+        )
+        lasting = clipped.taken(np.flatnonzero(starts < ends))
+        return lasting.taken(np.argsort(lasting.starts, kind="stable"))
+
+    def _one_at_a_time(self) -> Ints:
+        """The ends, where a job's run ends at the latest when its next one begins.
+
+        A lost run is closed later than it ended: a job does not overlap itself.
+        """
+        several = np.flatnonzero(np.isin(self.jobs, self.jobs[self.numbers > 1]))
+        if not len(several):
+            return self.ended
+        several = several[np.lexsort((self.numbers[several], self.jobs[several]))]
+        ends = self.ended.copy()
+        this, following = several[:-1], several[1:]
+        is_same = self.jobs[this] == self.jobs[following]
+        this, following = this[is_same], following[is_same]
+        ends[this] = np.minimum(ends[this], self.began[following])
+        return ends
+
+
+def _sweep(runs: _Runs, limit: int) -> Overlaps:
+    size = runs.size
+    if not size:
+        return Overlaps([], 0, [], [], None)
+    # At the same moment ends come first: what only touches does not overlap.
+    times = np.concatenate((runs.ends, runs.starts))
+    steps = np.repeat(np.array([-1, 1]), size)
+    kinds = np.concatenate((runs.kinds, runs.kinds))
+    order = np.argsort(times, kind="stable")
+    times, steps, kinds = times[order], steps[order], kinds[order]
+    running = np.cumsum(steps)
+    count = int((running[steps == 1] - 1).sum())
+    at, level = _levels(times, running)
+    top = int(np.argmax(level))
+    return Overlaps(
+        overlaps=_latest(runs, limit) if count else [],
+        count=count,
+        by_pair=_by_pair(runs.tasks, times, steps, kinds),
+        concurrency=_profile(at, level),
+        peak=Point(_moment(at[top]), int(level[top])),
+    )
+
+
+def _levels(times: Ints, running: Ints) -> tuple[Ints, Ints]:
+    """The moments at which the number of runs changes, and what it is from there on."""
+    is_last = np.append(times[1:] != times[:-1], True)
+    at, level = times[is_last], running[is_last]
+    changes = np.append(True, level[1:] != level[:-1])
+    return at[changes], level[changes]
+
+
+def _profile(at: Ints, level: Ints) -> list[Point]:
+    if len(at) > MOST_POINTS:
+        slices = np.minimum((at - at[0]) * MOST_POINTS // (at[-1] - at[0] + 1), MOST_POINTS - 1)
+        # Of each slice the first of the highest.
+        order = np.lexsort((at, -level, slices))
+        is_first = np.append(True, slices[order][1:] != slices[order][:-1])
+        kept = order[is_first]
+        at, level = at[kept], level[kept]
+    return [Point(_moment(moment), int(running)) for moment, running in zip(at, level, strict=True)]
+
+
+def _by_pair(tasks: Sequence[str], times: Ints, steps: Ints, kinds: Ints) -> list[TypePair]:
+    """Pairs and seconds of every two types, from how many of each ran between two events."""
+    width = len(tasks)
+    pairs = np.zeros((width, width))
+    seconds = np.zeros((width, width))
+    alone = np.zeros(width)
+    level = np.zeros((width, 1))
+    lasts = np.append(np.diff(times), 0) / 1e6
+    step = max(1, _CELLS // width)
+    for begin in range(0, len(times), step):
+        block = slice(begin, begin + step)
+        size = len(times[block])
+        moves = np.zeros((width, size))
+        moves[kinds[block], np.arange(size)] = steps[block]
+        after = np.cumsum(moves, axis=1) + level
+        level = after[:, -1:]
+        # Beside what ran when it began: each pair once, when its later run began.
+        pairs += (after - moves) @ np.maximum(moves, 0).T
+        weighted = after * lasts[block]
+        seconds += weighted @ after.T
+        alone += weighted.sum(axis=1)
+    both = pairs + pairs.T
+    found = []
+    for one in range(width):
+        for other in range(one, width):
+            is_same = one == other
+            number = pairs[one, one] if is_same else both[one, other]
+            shared = (seconds[one, one] - alone[one]) / 2 if is_same else seconds[one, other]
+            if number:
+                found.append(
+                    TypePair(tasks[one], tasks[other], int(number), round(float(shared), 6))
+                )
+    return found
+
+
+def _latest(runs: _Runs, limit: int) -> list[Overlap]:
+    """The overlaps that began last, the latest first: the sweep, backwards, until there are enough."""
+    # Most runs may overlap with none: only those are walked that do with the one before or after.
+    latest_end = np.maximum.accumulate(runs.ends)
+    meets_earlier = np.append(False, latest_end[:-1] > runs.starts[1:])
+    meets_later = np.append(runs.ends[:-1] > runs.starts[1:], False)
+    runs = runs.taken(np.flatnonzero(meets_earlier | meets_later))
+    size = runs.size
+    times = np.concatenate((runs.ends, runs.starts))
+    order = np.argsort(times, kind="stable")[::-1]
+    found: list[Overlap] = []
+    active: dict[int, None] = {}
+    for event in order:
+        number = int(event)
+        if number < size:
+            active[number] = None
+            continue
+        number -= size
+        del active[number]
+        for other in active:
+            if len(found) == limit:
+                return found
+            found.append(_overlap(runs, number, other))
+    return found
+
+
+def _overlap(runs: _Runs, one: int, other: int) -> Overlap:
+    first, second = sorted(
+        (one, other), key=lambda number: (int(runs.began[number]), int(runs.jobs[number]))
+    )
+    shared = min(runs.ends[one], runs.ends[other]) - max(runs.starts[one], runs.starts[other])
+    return Overlap(_run(runs, first), _run(runs, second), int(shared) / 1e6)
+
+
+def _run(runs: _Runs, number: int) -> Run:
+    return Run(
+        job_id=int(runs.jobs[number]),
+        job_type=runs.tasks[runs.kinds[number]],
+        started_at=_moment(runs.began[number]),
+        ended_at=_moment(runs.ended[number]),
+    )
