@@ -7,6 +7,7 @@ and metrics. The environment or the text of a prompt tells it what to do wrong:
     FAKE_DELAY=S       seconds before each answer          FAKE_START_DELAY=S  before it listens
     FAKE_CRASH_AT=N    exit when the Nth request arrives   FAKE_FREEZE=N  answer nothing from the Nth
     FAKE_START_ERROR=TEXT  say so and exit at once         FAKE_KEEP_ALIVE=S  idle connections' life
+    FAKE_ANSWER=TEXT   what it answers
     FAKE_FAMILY=1      start two more processes, one in a session of its own; all ignore SIGTERM
 
     "CRASH"   exit              "SLOW 3"   answer after 3 s        "STATUS 400"  answer with it
@@ -144,7 +145,8 @@ def made(
     path: str, request_id: str, body: dict[str, Any], prompt: str, used: int
 ) -> dict[str, Any]:
     """An answer in the shape of the endpoint, the same for the same prompt."""
-    words = f"answer {hashlib.sha256(prompt.encode()).hexdigest()[:8]}"
+    words = os.environ.get("FAKE_ANSWER")
+    words = words or f"answer {hashlib.sha256(prompt.encode()).hexdigest()[:8]}"
     model, created = body.get("model", "fake"), int(time.time())
     usage = {
         "prompt_tokens": used,

@@ -18,7 +18,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from procrastinate.exceptions import ConnectorException
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.core import files, incidents, recovery, rollups, sessions, tasks
+from app.core import files, follow_ups, incidents, recovery, rollups, sessions, tasks
 from app.core.db import SessionFactory, connect_args, make_engine
 from app.core.logging import configure_logging
 from app.core.settings import Settings, SettingsError, load_settings
@@ -94,6 +94,7 @@ class Housekeeper:
             (self._recover, every),
             (self._settle, every),
             (self._open_incidents, every),
+            (self._cancel_orphans, every),
             (self._expire_files, 60.0),
             (self._remove_leftovers, 3600.0),
             (self._end_sessions, 600.0),
@@ -142,6 +143,9 @@ class Housekeeper:
 
     def _open_incidents(self) -> None:
         self._with_session(incidents.scan)
+
+    def _cancel_orphans(self) -> None:
+        self._with_session(follow_ups.cancel_orphans)
 
     def _expire_files(self) -> None:
         self._with_session(lambda session: files.delete_expired(session, self.settings))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.tasks import backup, batches, export
+from worker.tasks import backup, batch_audit, batches, export, re_evaluation
 from worker.tasks.app import app
 
-__all__ = ["app", "backup", "batches", "export"]
+__all__ = ["app", "backup", "batch_audit", "batches", "export", "re_evaluation"]

@@ -12,3 +12,12 @@ SET words = stoker_words(named.id, named.task, named.owner_name, named.arguments
 FROM named
 WHERE job_search.job_created_at = named.created_at AND job_search.job_id = named.id
   AND CAST(:owner_name AS text) IS NOT NULL;
+
+-- name: orphaned_batches
+-- The open batches that a cancelled job of a built-in task has made.
+SELECT batch.id
+FROM batch
+JOIN job ON job.id = CAST(substring(batch.idempotency_key FROM '^made by job (\d{1,18})$') AS bigint)
+WHERE batch.status IN ('validating', 'in_progress', 'finalizing', 'cancelling')  -- as its index
+  AND batch.status IN ('validating', 'in_progress')
+  AND job.status = 'cancelled';
