@@ -304,15 +304,20 @@ def _progress(state: JobState) -> bytes:
             "status": API.say(state.status),
             "progress": state.progress,
             "current_step": state.message,
-            "timestamp": state.read_at.isoformat(),
+            "timestamp": _moment(state.read_at),
         }
     )
+
+
+def _moment(at: datetime) -> str:
+    """As the models of the other answers say it."""
+    return at.isoformat().replace("+00:00", "Z")
 
 
 def _sent(line: Line) -> bytes:
     if line.sent is None:
         entry = {
-            "timestamp": line.at.isoformat(),
+            "timestamp": _moment(line.at),
             "level": line.level,
             "message": line.message,
             "context": line.context,

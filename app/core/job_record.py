@@ -48,7 +48,7 @@ def get(session: Session, job_id: str, owner_name: str | None) -> Job:
             query = query.where(Job.owner_name == owner_name)
         job = session.scalar(query.order_by(Job.created_at.desc()).limit(1))
     if job is None:
-        raise NotFound(f"There is no job {job_id[:100]!r}.", param="job_id")
+        raise NotFound(f"There is no job {job_id[:100]!r}.", param="job_id", code="not_found")
     return job
 
 

@@ -174,7 +174,8 @@ class WatchedJob:
 
 
 def _size(line: Line) -> int:
-    return 200 + len(line.message)
+    words = (value for value in (line.context or {}).values() if isinstance(value, str))
+    return 200 + len(line.message) + sum(len(word) for word in words)
 
 
 def get_state(session: Session, job_id: str, owner_name: str | None) -> JobState:
