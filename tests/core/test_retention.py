@@ -1,0 +1,442 @@
+"""What the retention removes, what it keeps, and that a run can be broken off anywhere."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from sqlalchemy import func, select, text, update
+from sqlalchemy.orm import Session
+
+from app.core import partitions, retention, users
+from app.core.errors import Conflict, Invalid
+from app.core.models import (
+    Attempt,
+    AuditEntry,
+    Batch,
+    BrowserSession,
+    File,
+    Incident,
+    Job,
+    JobSearch,
+    JobTransition,
+    LogLine,
+    Request,
+    Result,
+    RetentionRun,
+    WebhookDelivery,
+    Worker,
+)
+from app.core.retention import Outcome
+from app.core.settings import Settings
+from tests.conftest import ROOT, process_environment, wait_until
+
+NOW = datetime.now(UTC)
+
+RUN = """
+import sys, time
+from app.core import retention
+from app.core.settings import load_settings
+retention.run(load_settings(), chunk=10, is_stopping=lambda seconds: time.sleep(0.02))
+"""
+
+
+@pytest.fixture
+def db(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(settings.database_url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def past(db: psycopg.Connection[Any]) -> None:
+    """Partitions of the last year."""
+    partitions.ensure(db, since=NOW - timedelta(days=370))
+
+
+def add_jobs(
+    db: psycopg.Connection[Any], days_ago: float, number: int = 1, status: str = "completed"
+) -> None:
+    """Jobs that were created, and (if they did) ended, so long ago."""
+    moment = NOW - timedelta(days=days_ago)
+    is_open = status in ("pending", "running")
+    db.execute(
+        "WITH new AS ("
+        " INSERT INTO job (id, created_at, task, queue, status, ended_at)"
+        " SELECT nextval('procrastinate_jobs_id_seq'), %(at)s, 't', 'q', %(status)s, %(ended)s"
+        " FROM generate_series(1, %(number)s) RETURNING id, created_at"
+        "), tried AS ("
+        " INSERT INTO attempt (job_id, job_created_at, number, task, queue)"
+        " SELECT id, created_at, 1, 't', 'q' FROM new"
+        "), moved AS ("
+        " INSERT INTO job_transition (job_id, job_created_at, from_status, to_status)"
+        " SELECT id, created_at, 'pending', 'running' FROM new"
+        ") INSERT INTO job_search (job_id, job_created_at, words)"
+        " SELECT id, created_at, 't' FROM new",
+        {
+            "at": moment,
+            "status": status,
+            "ended": None if is_open else moment,
+            "number": number,
+        },
+    )
+
+
+def run(settings: Settings, *tables: str, **options: Any) -> dict[str, Outcome]:
+    return {outcome.table: outcome for outcome in retention.run(settings, tables, **options)}
+
+
+def counts(session: Session, *models: type[Any]) -> list[int]:
+    session.rollback()
+    found = [session.scalar(select(func.count()).select_from(model)) or 0 for model in models]
+    session.rollback()  # or it would be a reader for whom a partition stays
+    return found
+
+
+OF_A_JOB = (Job, JobTransition, Attempt, JobSearch)
+
+
+@pytest.mark.usefixtures("past")
+def test_months_of_ended_jobs_go_as_partitions_and_the_rest_in_chunks(
+    session: Session, settings: Settings, db: psycopg.Connection[Any]
+) -> None:
+    add_jobs(db, 300, 5)
+    add_jobs(db, 181, 25)  # in the month in which others are young enough
+    add_jobs(db, 179, 3)
+    outcome = run(settings, "job", chunk=10)["job"]
+    assert outcome.rows_removed == 30
+    assert outcome.partitions_dropped > 0
+    assert outcome.error is None
+    assert counts(session, *OF_A_JOB) == [3, 3, 3, 3]
+    for table in partitions.BY_MONTH:
+        assert partitions.existing(db, table)[0].end > NOW - timedelta(days=180)
+
+
+@pytest.mark.usefixtures("past")
+def test_open_jobs_and_what_an_open_batch_names_stay_with_their_month(
+    session: Session, settings: Settings, db: psycopg.Connection[Any]
+) -> None:
+    add_jobs(db, 300, 4)
+    add_jobs(db, 300, 1, "pending")
+    add_jobs(db, 330, 2, "failed")
+    named = db.execute("SELECT min(id) FROM job WHERE status = 'failed'").fetchone()
+    assert named is not None
+    session.add(batch(session, job_id=named[0]))
+    session.commit()
+    outcome = run(settings, "job")["job"]
+    assert outcome.rows_removed == 5
+    session.rollback()
+    assert sorted(session.scalars(select(Job.status))) == ["failed", "pending"]
+    assert counts(session, *OF_A_JOB) == [2, 2, 2, 2]
+
+
+@pytest.mark.usefixtures("past")
+def test_a_job_that_was_created_long_ago_and_ended_lately_stays(
+    session: Session, settings: Settings, db: psycopg.Connection[Any]
+) -> None:
+    add_jobs(db, 300)
+    db.execute("UPDATE job SET ended_at = now()")
+    assert run(settings, "job")["job"].rows_removed == 0
+    assert counts(session, *OF_A_JOB) == [1, 1, 1, 1]
+
+
+def test_what_lies_in_the_default_partition_goes_too(
+    session: Session, settings: Settings, db: psycopg.Connection[Any]
+) -> None:
+    add_jobs(db, 2000, 7)
+    db.execute(
+        "INSERT INTO log_line (at, job_id, level, message) VALUES (now() - interval '15 days', 1, 'info', 'm')"
+    )
+    removed = run(settings, "job", "log_line")
+    assert [removed["job"].rows_removed, removed["log_line"].rows_removed] == [7, 1]
+    assert counts(session, *OF_A_JOB, LogLine) == [0, 0, 0, 0, 0]
+
+
+def test_days_of_log_lines_go_after_two_weeks(
+    session: Session, settings: Settings, db: psycopg.Connection[Any]
+) -> None:
+    for days in range(4, 24, 4):
+        partitions.ensure(db, now=NOW - timedelta(days=days))
+    db.execute(
+        "INSERT INTO log_line (at, job_id, level, message)"
+        " SELECT now() - make_interval(hours => h), 1, 'info', 'm'"
+        " FROM generate_series(1, 24 * 20) AS h"
+    )
+    outcome = run(settings, "log_line", chunk=3)["log_line"]
+    assert outcome.rows_removed == 6 * 24 + 1
+    assert outcome.partitions_dropped == 6
+    assert session.scalar(select(func.min(LogLine.at))) > NOW - timedelta(days=14)
+
+
+@pytest.mark.usefixtures("past")
+def test_a_dry_run_says_what_a_run_removes_and_removes_nothing(
+    session: Session, settings: Settings, db: psycopg.Connection[Any]
+) -> None:
+    add_jobs(db, 300, 5)
+    add_jobs(db, 300, 1, "running")
+    add_jobs(db, 330, 2)
+    add_leftovers(session)
+    dry = run(settings, is_dry=True)
+    assert counts(session, Job, RetentionRun) == [8, 0]
+    real = run(settings)
+    for table, outcome in real.items():
+        if table != "batch":  # nothing goes of it until its results have gone
+            assert dry[table].rows_removed == outcome.rows_removed, table
+            assert dry[table].partitions_dropped == outcome.partitions_dropped, table
+
+
+def test_a_reader_does_not_keep_a_month_for_ever_and_is_not_kept_waiting(
+    session: Session, settings: Settings, db: psycopg.Connection[Any], past: None
+) -> None:
+    add_jobs(db, 300, 5)
+    seen = []
+    with psycopg.connect(settings.database_url) as reader:
+        reader.execute("SELECT count(*) FROM job")
+        thread = threading.Thread(target=lambda: seen.append(run(settings, "job")["job"]))
+        thread.start()
+        wait_until(
+            lambda: db.execute("SELECT 1 FROM retention_run WHERE table_name = 'job'").fetchone(),
+            "the run has begun",
+        )
+        reader.execute("SET statement_timeout = '1s'")
+        for _ in range(20):
+            assert reader.execute("SELECT count(*) FROM job").fetchone() == (5,)
+        reader.rollback()
+        thread.join(60)
+    assert seen[0].error is None
+    assert counts(session, Job) == [0]
+
+
+def batch(session: Session, **columns: Any) -> Batch:
+    return Batch(
+        **{
+            "id": "batch_open",
+            "owner_id": users.ensure_admin(session).id,
+            "input_file_id": "file-1",
+            "endpoint": "/v1/completions",
+            "completion_window": "24h",
+            "fingerprint": "",
+            "status": "in_progress",
+            "expires_at": NOW + timedelta(days=1),
+            **columns,
+        }
+    )
+
+
+def add_batch(session: Session, name: str, days_ago: float | None) -> Batch:
+    """A batch with two requests, of which one has a result; ended, unless `days_ago` is None."""
+    ended = {}
+    if days_ago is not None:
+        ended = {"status": "cancelled", "cancelled_at": NOW - timedelta(days=days_ago)}
+    made = batch(session, id=name, **ended)
+    session.add(made)
+    session.flush()
+    for line in (1, 2):
+        session.execute(
+            text(
+                "INSERT INTO request"
+                " (batch_number, line, custom_id, position, length, max_tokens, prefix_key)"
+                " VALUES (:number, :line, 'c', 0, 1, 1, gen_random_uuid())"
+            ),
+            {"number": made.number, "line": line},
+        )
+    session.add(
+        Result(
+            batch_number=made.number, line=1, id="r", is_success=True, last_tried_at=NOW, body="{}"
+        )
+    )
+    session.commit()
+    return made
+
+
+def test_requests_and_results_go_with_the_files_time_and_the_batch_with_the_jobs(
+    session: Session, settings: Settings
+) -> None:
+    still_open = add_batch(session, "batch_open", None)
+    add_batch(session, "batch_young", 29)
+    add_batch(session, "batch_old", 31)
+    add_batch(session, "batch_oldest", 181)
+    done = run(settings)
+    assert done["result"].rows_removed == 6
+    assert done["batch"].rows_removed == 1
+    assert counts(session, Request, Result) == [4, 2]
+    assert set(session.scalars(select(Batch.id))) == {"batch_open", "batch_young", "batch_old"}
+    session.execute(update(Batch).values(created_at=NOW - timedelta(days=400)))
+    session.commit()
+    run(settings)
+    session.refresh(still_open)
+
+
+def add_leftovers(session: Session) -> None:
+    """Of each further table one row to go and one to stay."""
+    admin = users.ensure_admin(session)
+    for number, days in enumerate((1, 1000)):
+        then = NOW - timedelta(days=days)
+        name = f"{number}"
+        session.add_all(
+            [
+                AuditEntry(at=then, actor="a", action="b", object_id="c"),
+                Incident(
+                    source="s",
+                    risk_level="low",
+                    fingerprint=name,
+                    text="t",
+                    last_seen_at=then,
+                ),
+                WebhookDelivery(
+                    id=name,
+                    batch_id="b",
+                    type="t",
+                    url="u",
+                    host="h",
+                    payload="",
+                    status="dead",
+                    created_at=then,
+                ),
+                BrowserSession(
+                    digest=name.encode(),
+                    user_id=admin.id,
+                    expires_at=NOW + timedelta(days=2 - days),
+                ),
+                Worker(
+                    id=UUID(int=number),
+                    kind="worker",
+                    name="w",
+                    host="h",
+                    pid=1,
+                    status="stopped",
+                    stopped_at=then,
+                ),
+                File(
+                    id=f"file-{number}",
+                    owner_id=admin.id,
+                    purpose="batch",
+                    filename="f.jsonl",
+                    bytes=0,
+                    sha256="",
+                    expires_at=NOW + timedelta(days=2 - days),
+                ),
+            ]
+        )
+    session.add(
+        WebhookDelivery(
+            id="due",
+            batch_id="b",
+            type="t",
+            url="u",
+            host="h",
+            payload="",
+            created_at=NOW - timedelta(days=1000),
+        )
+    )
+    session.commit()
+
+
+def test_each_further_table_loses_what_is_past_its_time(
+    session: Session, settings: Settings
+) -> None:
+    add_leftovers(session)
+    run(settings)
+    models = (AuditEntry, Incident, WebhookDelivery, BrowserSession, Worker, File)
+    # A delivery that is still to be tried is never too old.
+    assert counts(session, *models) == [1, 1, 2, 1, 1, 1]
+    again = run(settings)
+    assert sum(outcome.rows_removed for outcome in again.values()) == 0
+
+
+def test_a_long_kept_setting_keeps(session: Session, settings: Settings) -> None:
+    add_leftovers(session)
+    run(settings.model_copy(update={"audit_days": 2000.0}), "audit_entry")
+    assert counts(session, AuditEntry) == [2]
+
+
+def test_only_one_run_at_a_time(settings: Settings, db: psycopg.Connection[Any]) -> None:
+    db.execute("SELECT pg_advisory_lock(4080113721)")
+    with pytest.raises(Conflict):
+        run(settings)
+    assert run(settings, is_dry=True)
+    with pytest.raises(Invalid):
+        run(settings, "nonsense")
+
+
+@pytest.mark.faults
+@pytest.mark.usefixtures("past")
+def test_a_killed_run_is_gone_on_with_by_the_next(
+    session: Session, settings: Settings, db: psycopg.Connection[Any]
+) -> None:
+    add_jobs(db, 300, 400)
+    add_jobs(db, 300, 1, "running")
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN], cwd=ROOT, env=process_environment(settings)
+    )
+    try:
+        wait_until(lambda: counts(session, Job) < [391], "some jobs are gone")
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    left = counts(session, Job)[0]
+    assert left > 1
+    broken = session.scalars(select(RetentionRun)).one()
+    wait_until(
+        lambda: db.execute("SELECT pg_try_advisory_xact_lock(4080113721)").fetchone() == (True,),
+        "the killed run's connection is gone",
+    )
+    left = counts(session, Job)[0]
+    session.refresh(broken)
+    assert (broken.rows_removed, broken.ended_at) == (401 - left, None)
+    assert run(settings, "job")["job"].rows_removed == left - 1
+    assert counts(session, *OF_A_JOB) == [1, 1, 1, 1]
+    session.refresh(broken)
+    assert broken.error == "broken off"
+
+
+def test_a_run_that_is_told_to_stop_stops_between_chunks(
+    session: Session, settings: Settings, db: psycopg.Connection[Any]
+) -> None:
+    add_jobs(db, 2000, 30)
+    done = run(settings, chunk=10, is_stopping=lambda seconds: True)
+    assert list(done) == ["job"]
+    assert (done["job"].rows_removed, done["job"].error) == (10, "stopped")
+    assert counts(session, Job) == [20]
+
+
+def at(hour: int) -> datetime:
+    return NOW.replace(hour=hour, minute=5)
+
+
+def test_the_daily_run_is_due_at_its_hour_once_and_made_up_for_when_missed(
+    session: Session, settings: Settings
+) -> None:
+    settings = settings.model_copy(update={"retention_hour": 3})
+    assert not retention.is_due(session, settings, at(2))
+    assert not retention.is_due(session, settings, at(15))
+    assert retention.is_due(session, settings, at(3))
+    run(settings)
+    session.execute(update(RetentionRun).values(started_at=at(3)))
+    session.commit()
+    assert not retention.is_due(session, settings, at(15))
+    assert not retention.is_due(session, settings, at(2) + timedelta(days=1))
+    assert retention.is_due(session, settings, at(9) + timedelta(days=1))
+    # One that was broken off, or stopped, is gone on with.
+    session.execute(update(RetentionRun).where(RetentionRun.id == 1).values(ended_at=None))
+    session.commit()
+    assert retention.is_due(session, settings, at(15))
+
+
+def test_the_last_run_of_each_table_is_known(session: Session, settings: Settings) -> None:
+    add_leftovers(session)
+    before = {row["table"]: row for row in retention.last_runs(session, settings)}
+    assert before["job"]["days"] == 180
+    assert before["job"]["started_at"] is None
+    run(settings)
+    run(settings, "job")
+    rows = {row["table"]: row for row in retention.last_runs(session, settings)}
+    assert rows["audit_entry"]["rows_removed"] == 1
+    assert rows["job"]["started_at"] > rows["audit_entry"]["started_at"]
