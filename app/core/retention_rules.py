@@ -1,0 +1,130 @@
+"""What the retention removes, and when: one rule per table, in the order in which they are applied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, exists, func, or_, select
+
+from app.core.models import (
+    FINAL,
+    IS_OPEN,
+    AuditEntry,
+    Batch,
+    BrowserSession,
+    File,
+    Incident,
+    Request,
+    Result,
+    RetentionRun,
+    SignInLink,
+    WebhookDelivery,
+    Worker,
+)
+from app.core.models.base import Base
+from app.core.settings import Settings
+
+Condition = Callable[[datetime], ColumnElement[bool]]
+
+# How long the runs of the retention are remembered.
+_RUN_DAYS = 365.0
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How long a table's rows stay; `parts` say which rows go where no more than that is to do."""
+
+    table: str
+    setting: str
+    parts: tuple[tuple[type[Base], Condition], ...] = ()
+
+    def days(self, settings: Settings) -> float:
+        """How long the rows stay."""
+        return float(getattr(settings, self.setting, _RUN_DAYS))
+
+    def before(self, settings: Settings, now: datetime) -> datetime:
+        """What ended before this moment goes."""
+        return now - timedelta(days=self.days(settings))
+
+
+def _ended_at() -> ColumnElement[Any]:
+    return func.coalesce(Batch.completed_at, Batch.failed_at, Batch.expired_at, Batch.cancelled_at)
+
+
+def batch_is_over(before: datetime) -> ColumnElement[bool]:
+    """Whether a batch ended before a moment."""
+    return Batch.status.in_(FINAL) & (_ended_at() < before)
+
+
+def _batch_is_empty(before: datetime) -> ColumnElement[bool]:
+    """Its requests, results and files go first: the files' retention is another."""
+    files = (Batch.input_file_id, Batch.output_file_id, Batch.error_file_id)
+    return (
+        batch_is_over(before)
+        & ~exists().where(Request.batch_number == Batch.number)
+        & ~exists().where(Result.batch_number == Batch.number)
+        & ~exists().where(or_(*(File.id == file for file in files)))
+    )
+
+
+def file_is_over(now: datetime) -> ColumnElement[bool]:
+    """Whether a file is past its own time and no open batch needs it."""
+    needs = select(Batch.id).where(IS_OPEN, Batch.input_file_id == File.id)
+    return (File.expires_at <= now) & ~needs.exists()
+
+
+RULES: dict[str, Rule] = {
+    rule.table: rule
+    for rule in (
+        Rule("job", "job_days"),
+        Rule("log_line", "log_days"),
+        Rule("file", "file_days"),
+        Rule("result", "file_days"),
+        Rule("batch", "job_days", ((Batch, _batch_is_empty),)),
+        Rule(
+            "incident",
+            "incident_days",
+            ((Incident, lambda before: Incident.last_seen_at < before),),
+        ),
+        Rule("audit_entry", "audit_days", ((AuditEntry, lambda before: AuditEntry.at < before),)),
+        Rule(
+            "webhook_delivery",
+            "webhook_days",
+            (
+                (
+                    WebhookDelivery,
+                    lambda before: (
+                        (WebhookDelivery.created_at < before)
+                        & (WebhookDelivery.status != "pending")
+                    ),
+                ),
+            ),
+        ),
+        Rule(
+            "browser_session",
+            "ended_session_days",
+            (
+                (
+                    BrowserSession,
+                    lambda before: or_(
+                        BrowserSession.expires_at < before, BrowserSession.ended_at < before
+                    ),
+                ),
+                (SignInLink, lambda before: SignInLink.expires_at < before),
+            ),
+        ),
+        Rule(
+            "worker",
+            "worker_days",
+            ((Worker, lambda before: Worker.stopped_at < before),),
+        ),
+        Rule(
+            "retention_run",
+            "",
+            ((RetentionRun, lambda before: RetentionRun.started_at < before),),
+        ),
+    )
+}
