@@ -16,7 +16,7 @@ from procrastinate.worker import Worker
 
 from app.core import batches, recovery, tasks
 from worker.house import House
-from worker.recording import record_attempt
+from worker.recording import HouseRecorder
 from worker.turns import Turns
 
 log = structlog.get_logger("worker")
@@ -37,7 +37,7 @@ def _options(house: House) -> dict[str, Any]:
         "stalled_worker_timeout": settings.worker_stale_seconds,
         "delete_jobs": "never",
         "additional_context": {"house": house},
-        "worker_middleware": [record_attempt],
+        "worker_middleware": [HouseRecorder(house).record],
     }
 
 

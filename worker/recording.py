@@ -1,110 +1,98 @@
-"""Records what Procrastinate forgets: each attempt, how it ended, and what it logged."""
+"""Our own worker's record: its tokens fence what attempts write, and an outage only delays it."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 import structlog
 from procrastinate import JobContext
 from procrastinate.worker import Worker
 
-from app.core import attempts, batches, logs
-from app.core.db import SessionFactory
-from app.core.logs import NewLine
+from app.core import batches
 from worker.house import House
-from worker.outages import Patience
-from worker.writer import Writer
+from worker.record import Attempt, Recorder, current
+from worker.record.desk import Desk
 
 log = structlog.get_logger("job")
 
 
-async def record_attempt(
-    call_next: Callable[[], Awaitable[Any]], context: JobContext, worker: Worker
-) -> Any:
-    """Worker middleware: an attempt is open while the task runs; its token fences the writes."""
-    house: House = context.additional_context["house"]
-    job_id = context.job.id
-    assert job_id is not None
-    # Before anything is awaited: the turns must know of it before the next job is fetched.
-    if context.job.task_name == batches.TASK and context.job.queue != batches.QUEUE:
-        house.turns.coming.add(job_id)
-    try:
-        return await _record(call_next, context, house, job_id)
-    finally:
-        house.turns.coming.discard(job_id)
+def worker_name() -> str:
+    """By which this process is known."""
+    return f"worker-{socket.gethostname()}-{os.getpid()}"
 
 
-async def _record(
-    call_next: Callable[[], Awaitable[Any]], context: JobContext, house: House, job_id: int
-) -> Any:
-    def claim() -> UUID | None:
-        with house.sessions() as session:
-            return attempts.claim(
-                session,
-                job_id=job_id,
-                number=context.job.attempts + 1,
-                worker_id=house.worker_id,
-                worker_name=f"worker-{socket.gethostname()}-{os.getpid()}",
-            )
+class HouseRecorder(Recorder):
+    """Claims each attempt before its task runs, and asks at its end whether it is still its own.
 
-    token = await house.patience.outlast(claim, "claim the attempt")
-    if token is None:
-        # Put back between the fetch and now: it is somebody else's, and not ours to end.
-        context.additional_context["is_fenced"] = True
-        log.warning("job.lost", job_id=job_id)
-        return None
-    house.running[token] = job_id
-    context.additional_context["token"] = token
-    fault: BaseException | None = None
-    try:
-        return await call_next()
-    except BaseException as raised:
-        fault = raised
-        raise
-    finally:
-        context.additional_context["is_fenced"] = not await _end(house, token, fault)
+    It waits for the record as long as it takes: the connector outlasts outages.
+    """
 
+    def __init__(self, house: House) -> None:
+        super().__init__(
+            results_folder=house.settings.var_path / "results",
+            wait_seconds=None,
+            worker_id=house.worker_id,
+            worker_name=worker_name(),
+        )
+        self._house = house
 
-async def _end(house: House, token: UUID, fault: BaseException | None) -> bool:
-    """Close the attempt. False: it had been taken for lost, and the job is no longer ours to end."""
-    outcome = "completed"
-    if fault is not None:
-        # A task may say by itself that it goes on elsewhere and has not failed.
-        is_move = type(fault).__name__ == "MoveTo"
-        outcome = "moved" if is_move else "failed"
-        if isinstance(fault, asyncio.CancelledError):
-            outcome = "cancelled"
+    async def record(
+        self, call_next: Callable[[], Awaitable[Any]], context: JobContext, worker: Worker
+    ) -> Any:
+        """The worker middleware."""
+        job = context.job
+        assert job.id is not None
+        coming = self._house.turns.coming
+        # Before anything is awaited: the turns must know of it before the next job is fetched.
+        if job.task_name == batches.TASK and job.queue != batches.QUEUE:
+            coming.add(job.id)
+        try:
+            return await self.middleware(call_next, context, worker)
+        finally:
+            coming.discard(job.id)
 
-    def end() -> bool:
-        with house.sessions() as session:
-            return attempts.end(session, token, outcome, None if outcome == "moved" else fault)
-
-    try:
-        return await asyncio.shield(house.patience.outlast(end, "close the attempt"))
-    except Exception:
-        # The housekeeper closes it as lost; the job's own end must not depend on this row.
-        log.warning("attempt.end_not_recorded", job_id=house.running[token], outcome=outcome)
+    async def begin(self, desk: Desk, attempt: Attempt, context: JobContext) -> bool:
+        """Take the attempt's token. False: the job was put back between its fetch and now."""
+        await desk.register()
+        attempt.token = await desk.claim(attempt)
+        if attempt.token is None:
+            # It is somebody else's, and not ours to end.
+            context.additional_context["is_fenced"] = True
+            log.warning("job.lost", job_id=attempt.job_id)
+            return False
+        context.additional_context["token"] = attempt.token
+        self._house.running[attempt.token] = attempt.job_id
         return True
-    finally:
-        del house.running[token]
+
+    async def end(
+        self,
+        desk: Desk,
+        attempt: Attempt,
+        context: JobContext,
+        fault: BaseException | None,
+        result: Any,
+    ) -> bool:
+        """Close the attempt; of one that was taken for lost the job is not ours to end."""
+        assert attempt.token is not None
+        try:
+            is_ours = await super().end(desk, attempt, context, fault, result)
+            context.additional_context["is_fenced"] = not is_ours
+            return is_ours
+        finally:
+            del self._house.running[attempt.token]
 
 
 class JobLog:
-    """Log lines of one attempt: to the process's log at once, to the database soon."""
+    """What an attempt's task has to say: to the process's log at once, to the database soon."""
 
-    def __init__(self, sessions: SessionFactory, patience: Patience, job_id: int) -> None:
+    def __init__(self) -> None:
+        attempt = current()
+        assert attempt is not None
         self.batch_number: int | None = None
-        self._job_id = job_id
-        self._sessions = sessions
-        self._writer: Writer[NewLine] = Writer(
-            self._write, patience, rows=500, seconds=0.5, limit=5000
-        )
+        self._attempt = attempt
 
     def info(self, message: str, **context: Any) -> None:
         self._add("info", message, context)
@@ -116,16 +104,9 @@ class JobLog:
         self._add("error", message, context)
 
     def _add(self, level: str, message: str, context: dict[str, Any]) -> None:
-        getattr(log, level)(message, job_id=self._job_id, **context)
-        now = datetime.now(UTC)
-        self._writer.add(
-            NewLine(self._job_id, self.batch_number, now, level, message, context or None)
-        )
-
-    def _write(self, lines: list[NewLine]) -> None:
-        with self._sessions() as session:
-            logs.write(session, lines)
+        getattr(log, level)(message, job_id=self._attempt.job_id, **context)
+        self._attempt.log(level, message, context, batch=self.batch_number)
 
     async def close(self) -> None:
         """Write what is left."""
-        await self._writer.close()
+        await self._attempt.flush()

@@ -66,9 +66,8 @@ CREATE TABLE job_transition (
     to_status TEXT NOT NULL,
     triggered_by TEXT,
     details TEXT,
-    CONSTRAINT job_transition_pkey PRIMARY KEY (job_created_at, id)
+    CONSTRAINT job_transition_pkey PRIMARY KEY (job_id, id, job_created_at)
 ) PARTITION BY RANGE (job_created_at);
-CREATE INDEX job_transition_job_idx ON job_transition (job_id, id);
 CREATE TABLE attempt (
     job_id BIGINT NOT NULL,
     job_created_at timestamptz NOT NULL,
@@ -91,13 +90,21 @@ CREATE TABLE attempt (
     cpu_seconds DOUBLE PRECISION,
     peak_memory_bytes BIGINT,
     gpu_seconds DOUBLE PRECISION,
-    CONSTRAINT attempt_pkey PRIMARY KEY (job_created_at, job_id, number),
+    CONSTRAINT attempt_pkey PRIMARY KEY (job_id, number, job_created_at),
     CONSTRAINT attempt_ended_check CHECK ((outcome IS NULL) = (ended_at IS NULL))
 ) PARTITION BY RANGE (job_created_at);
 CREATE INDEX attempt_ended_idx ON attempt (ended_at) WHERE ended_at IS NOT NULL;
-CREATE INDEX attempt_job_idx ON attempt (job_id, number);
-CREATE INDEX attempt_open_idx ON attempt (worker_id) WHERE outcome IS NULL;
-CREATE INDEX attempt_token_idx ON attempt (token);
+CREATE INDEX attempt_open_idx ON attempt (queue_worker_id) WHERE outcome IS NULL;
+CREATE TABLE queue_worker (
+    id BIGINT NOT NULL,
+    worker_id UUID,
+    name TEXT NOT NULL,
+    host TEXT,
+    pid BIGINT,
+    max_attempts JSONB DEFAULT '{}' NOT NULL,
+    registered_at timestamptz DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT queue_worker_pkey PRIMARY KEY (id)
+);
 CREATE TABLE job_search (
     job_id BIGINT NOT NULL,
     job_created_at timestamptz NOT NULL,

@@ -42,6 +42,8 @@ class MoveTo(Exception):
     `seconds` put off when that may be.
     """
 
+    stoker_outcome = "moved"
+
     def __init__(self, queue: str, *, seconds: float = 0) -> None:
         super().__init__(f"goes on in queue {queue}")
         self.queue = queue
@@ -97,7 +99,7 @@ class BatchStep:
         self.token = token
         self.job_id = job.id
         self.queue = job.queue
-        self.log = JobLog(house.sessions, house.patience, job.id)
+        self.log = JobLog()
 
     async def lease(self, batch_id: str) -> Batch | None:
         """Put this attempt's token on the batch. None: it is gone, final or another's."""
@@ -107,7 +109,11 @@ class BatchStep:
                 update(Batch)
                 .where(Batch.id == batch_id, Batch.status.not_in(FINAL))
                 .where(Batch.job_id == self.job_id)
-                .where(exists().where(Attempt.token == self.token, Attempt.outcome.is_(None)))
+                .where(
+                    exists()
+                    .where(Attempt.job_id == self.job_id, Attempt.token == self.token)
+                    .where(Attempt.outcome.is_(None))
+                )
                 .values(attempt_token=self.token)
                 .returning(Batch)
             )

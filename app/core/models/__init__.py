@@ -11,6 +11,7 @@ from app.core.models.jobs import (
     JobSearch,
     JobTransition,
     LogLine,
+    QueueWorker,
     WaitingJob,
 )
 from app.core.models.record import (
@@ -39,7 +40,6 @@ __all__ = [
     "RISK_LEVELS",
     "SPANS",
     "STATUSES",
-    "UPLOAD_PURPOSES",
     "Adoption",
     "ApiKey",
     "Attempt",
@@ -54,6 +54,7 @@ __all__ = [
     "JobSearch",
     "JobTransition",
     "LogLine",
+    "QueueWorker",
     "Request",
     "Result",
     "RetentionRun",

@@ -141,8 +141,7 @@ class JobTransition(Base):
 
     __tablename__ = "job_transition"
     __table_args__ = (
-        PrimaryKeyConstraint("job_created_at", "id"),
-        Index("job_transition_job_idx", "job_id", "id"),
+        PrimaryKeyConstraint("job_id", "id", "job_created_at"),
         {"postgresql_partition_by": "RANGE (job_created_at)"},
     )
 
@@ -166,10 +165,9 @@ class Attempt(Base):
 
     __tablename__ = "attempt"
     __table_args__ = (
-        PrimaryKeyConstraint("job_created_at", "job_id", "number"),
-        Index("attempt_job_idx", "job_id", "number"),
-        Index("attempt_token_idx", "token"),
-        Index("attempt_open_idx", "worker_id", postgresql_where=text("outcome IS NULL")),
+        # Few indexes: each is written at the fetch and at the end of every job.
+        PrimaryKeyConstraint("job_id", "number", "job_created_at"),
+        Index("attempt_open_idx", "queue_worker_id", postgresql_where=text("outcome IS NULL")),
         # Who ran in a window: what ended after its begin, and what is open.
         Index("attempt_ended_idx", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
         CheckConstraint("(outcome IS NULL) = (ended_at IS NULL)", name="ended"),
@@ -197,6 +195,23 @@ class Attempt(Base):
     cpu_seconds: Mapped[float | None]
     peak_memory_bytes: Mapped[int | None]
     gpu_seconds: Mapped[float | None]
+
+
+class QueueWorker(Base):
+    """Who a worker of Procrastinate's is; `id` is that of its row there, which goes when it ends.
+
+    `max_attempts` is {task: most attempts}, of the tasks that have a limit.
+    """
+
+    __tablename__ = "queue_worker"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    worker_id: Mapped[UUID | None]
+    name: Mapped[str]
+    host: Mapped[str | None]
+    pid: Mapped[int | None]
+    max_attempts: Mapped[dict[str, int]] = mapped_column(JSONB, server_default=text("'{}'"))
+    registered_at: Mapped[CreatedAt]
 
 
 class JobSearch(Base):

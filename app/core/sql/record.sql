@@ -15,7 +15,8 @@ CREATE OR REPLACE FUNCTION {schema}.stoker_words(
 $$;
 
 CREATE OR REPLACE FUNCTION {schema}.stoker_deferred() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     -- A job that waited in our own table has its record already.
     IF current_setting('stoker.is_due', true) = 'on' THEN
@@ -37,13 +38,18 @@ BEGIN
 END
 $$;
 
+-- This runs at each fetch and each end of a job, so what it says most is said in few statements.
+-- Their plans are told to be generic, or they would be made anew in each fetch, whose own function
+-- may ask for that.
 CREATE OR REPLACE FUNCTION {schema}.stoker_changed() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     moment timestamptz := clock_timestamp();
-    before {schema}.job;
+    before record;
+    who record;
     now_is text;
-    outcome text;
+    ended text;
     actor text := coalesce(
         nullif(current_setting('stoker.actor', true), ''),
         nullif(current_setting('application_name'), '')
@@ -61,7 +67,68 @@ BEGIN
        AND NEW.args = OLD.args THEN
         RETURN NULL;
     END IF;
-    SELECT * INTO before FROM {schema}.job WHERE id = NEW.id;
+
+    -- What nearly every job goes through, each with one statement a table.
+    IF OLD.status = 'todo' AND NEW.status = 'doing' THEN
+        SELECT * INTO who FROM {schema}.queue_worker WHERE id = NEW.worker_id;
+        UPDATE {schema}.job
+        SET status = 'running', attempts = NEW.attempts + 1, queue = NEW.queue_name,
+            worker_name = coalesce(who.name, worker_name),
+            max_attempts = coalesce((who.max_attempts ->> NEW.task_name)::int, max_attempts),
+            started_at = coalesce(started_at, moment), attempt_started_at = moment,
+            wait_ms = coalesce(wait_ms, greatest(0, 1000 * date_part(
+                'epoch', moment - greatest(created_at, coalesce(NEW.scheduled_at, created_at)))))
+        WHERE id = NEW.id
+        RETURNING created_at, started_at = moment AS is_first INTO before;
+        IF FOUND AND before.is_first THEN
+            WITH opened AS (
+                INSERT INTO {schema}.attempt
+                    (job_id, job_created_at, number, task, queue, queue_worker_id, worker_id,
+                     worker_name, host, pid, started_at)
+                VALUES (NEW.id, before.created_at, NEW.attempts + 1, NEW.task_name, NEW.queue_name,
+                        NEW.worker_id, who.worker_id, who.name, who.host, who.pid, moment)
+            )
+            INSERT INTO {schema}.job_transition
+                (job_id, job_created_at, at, from_status, to_status, triggered_by, details)
+            VALUES (NEW.id, before.created_at, moment, 'pending', 'running', actor,
+                    coalesce(why, 'attempt ' || (NEW.attempts + 1)));
+            PERFORM pg_notify('stoker_changes', '{"noun":"job","id":"' || NEW.id || '"}');
+            RETURN NULL;
+        END IF;
+    ELSIF OLD.status = 'doing' AND NEW.status IN ('succeeded', 'failed', 'aborted') THEN
+        now_is := CASE NEW.status WHEN 'succeeded' THEN 'completed' WHEN 'failed' THEN 'failed'
+            ELSE 'cancelled' END;
+        UPDATE {schema}.job
+        SET status = now_is, ended_at = moment,
+            run_ms = run_ms + greatest(0, 1000 * date_part('epoch', moment - attempt_started_at)),
+            progress = CASE WHEN now_is = 'completed' THEN 100 ELSE progress END,
+            error_type = CASE WHEN now_is <> 'completed' THEN error_type END,
+            error_message = CASE WHEN now_is <> 'completed' THEN error_message END
+        WHERE id = NEW.id
+        RETURNING created_at, message INTO before;
+        IF FOUND THEN
+            UPDATE {schema}.attempt SET ended_at = moment, outcome = now_is
+            WHERE job_id = NEW.id AND number = OLD.attempts + 1
+              AND job_created_at = before.created_at AND outcome IS NULL;
+            IF NOT FOUND THEN
+                PERFORM {schema}.stoker_close(NEW.id, before.created_at, moment, now_is);
+            END IF;
+            IF before.message IS NOT NULL THEN
+                UPDATE {schema}.job_search
+                SET words = left(words, 8000) || ' ' || lower(left(before.message, 1000))
+                WHERE job_created_at = before.created_at AND job_id = NEW.id;
+            END IF;
+            INSERT INTO {schema}.job_transition
+                (job_id, job_created_at, at, from_status, to_status, triggered_by, details)
+            VALUES (NEW.id, before.created_at, moment, 'running', now_is, actor, why);
+            PERFORM pg_notify('stoker_changes', '{"noun":"job","id":"' || NEW.id || '"}');
+            RETURN NULL;
+        END IF;
+    END IF;
+
+    -- And all else: old jobs, later attempts, retries, cancellations, changes by hand.
+    SELECT created_at, status, ended_at, message INTO before
+    FROM {schema}.job WHERE id = NEW.id ;
     IF NOT FOUND THEN
         RETURN NULL;  -- older than the record
     END IF;
@@ -86,33 +153,53 @@ BEGIN
 
     IF NEW.status = 'doing' THEN
         now_is := 'running';
+        SELECT * INTO who FROM {schema}.queue_worker WHERE id = NEW.worker_id;
+        -- The number is used twice when a job was put back by hand, without being counted.
         INSERT INTO {schema}.attempt
-            (job_id, job_created_at, number, task, queue, queue_worker_id, started_at)
+            (job_id, job_created_at, number, task, queue, queue_worker_id, worker_id, worker_name,
+             host, pid, started_at)
         VALUES (NEW.id, before.created_at, NEW.attempts + 1, NEW.task_name, NEW.queue_name,
-                NEW.worker_id, moment)
-        ON CONFLICT (job_created_at, job_id, number) DO UPDATE
+                NEW.worker_id, who.worker_id, who.name, who.host, who.pid, moment)
+        ON CONFLICT (job_id, number, job_created_at) DO UPDATE
         SET token = gen_random_uuid(), queue_worker_id = excluded.queue_worker_id,
-            worker_id = NULL, started_at = moment, ended_at = NULL, outcome = NULL;
+            worker_id = excluded.worker_id, worker_name = excluded.worker_name,
+            host = excluded.host, pid = excluded.pid, started_at = moment,
+            ended_at = NULL, outcome = NULL;
         UPDATE {schema}.job
-        SET status = now_is, attempts = attempts + 1, queue = NEW.queue_name,
+        SET status = now_is, attempts = NEW.attempts + 1, queue = NEW.queue_name,
+            worker_name = coalesce(who.name, worker_name),
+            max_attempts = coalesce((who.max_attempts ->> NEW.task_name)::int, max_attempts),
             started_at = coalesce(started_at, moment), attempt_started_at = moment,
             wait_ms = coalesce(wait_ms, greatest(0, 1000 * date_part(
                 'epoch', moment - greatest(created_at, coalesce(NEW.scheduled_at, created_at)))))
         WHERE created_at = before.created_at AND id = NEW.id;
+        IF before.status = 'running' THEN
+            -- The fast way above has been there, and found that this is not the first attempt.
+            before.status := (
+                SELECT to_status FROM {schema}.job_transition
+                WHERE job_id = NEW.id AND job_created_at = before.created_at
+                ORDER BY id DESC LIMIT 1);
+        END IF;
         why := coalesce(why, 'attempt ' || (NEW.attempts + 1));
     ELSE
         IF OLD.status = 'doing' THEN
             -- The middleware may have said how it ended. Without it, a job that begins anew has
             -- failed, or lost its worker when that has no row any more.
-            outcome := {schema}.stoker_close(NEW.id, before.created_at, moment, CASE NEW.status::text
+            ended := CASE NEW.status
                 WHEN 'succeeded' THEN 'completed'
                 WHEN 'failed' THEN 'failed'
                 WHEN 'todo' THEN CASE WHEN OLD.worker_id IS NULL THEN 'lost' ELSE 'failed' END
                 ELSE 'cancelled'
-            END);
+            END;
+            UPDATE {schema}.attempt SET ended_at = moment, outcome = ended
+            WHERE job_id = NEW.id AND number = OLD.attempts + 1
+              AND job_created_at = before.created_at AND attempt.outcome IS NULL;
+            IF NOT FOUND THEN
+                ended := {schema}.stoker_close(NEW.id, before.created_at, moment, ended);
+            END IF;
         END IF;
-        now_is := CASE NEW.status::text
-            WHEN 'todo' THEN CASE WHEN outcome = 'moved' THEN 'pending' ELSE 'retrying' END
+        now_is := CASE NEW.status
+            WHEN 'todo' THEN CASE WHEN ended = 'moved' THEN 'pending' ELSE 'retrying' END
             WHEN 'succeeded' THEN 'completed'
             WHEN 'failed' THEN 'failed'
             ELSE 'cancelled'
@@ -136,8 +223,8 @@ BEGIN
             INSERT INTO {schema}.dirty_hour (hour)
             VALUES (date_trunc('hour', before.ended_at, 'UTC'));
         END IF;
-        IF why IS NULL AND outcome IN ('lost', 'moved') THEN
-            why := CASE outcome WHEN 'lost' THEN 'its worker was lost'
+        IF why IS NULL AND ended IN ('lost', 'moved') THEN
+            why := CASE ended WHEN 'lost' THEN 'its worker was lost'
                 ELSE 'goes on in queue ' || NEW.queue_name END;
         END IF;
     END IF;
@@ -149,10 +236,11 @@ BEGIN
 END
 $$;
 
--- Close a job's open attempt, and say how it or its latest one ended.
+-- Close whatever attempt of a job is open, and say how it or its latest one ended.
 CREATE OR REPLACE FUNCTION {schema}.stoker_close(
     job bigint, born timestamptz, moment timestamptz, how text
-) RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+) RETURNS text LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     closed text;
 BEGIN
@@ -168,16 +256,19 @@ END
 $$;
 
 CREATE OR REPLACE FUNCTION {schema}.stoker_deleted() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     moment timestamptz := clock_timestamp();
-    before {schema}.job;
+    before record;
     outcome text;
     now_is text;
 BEGIN
-    SELECT * INTO before FROM {schema}.job
-    WHERE id = OLD.id AND status IN ('pending', 'retrying', 'running');
-    IF NOT FOUND OR current_setting('stoker.is_moving', true) = 'on' THEN
+    IF current_setting('stoker.is_moving', true) = 'on' THEN
+        RETURN NULL;
+    END IF;
+    SELECT created_at, status, message INTO before FROM {schema}.job WHERE id = OLD.id;
+    IF NOT FOUND OR before.status NOT IN ('pending', 'retrying', 'running') THEN
         RETURN NULL;
     END IF;
     IF OLD.status = 'doing' THEN
@@ -194,6 +285,11 @@ BEGIN
             greatest(0, 1000 * date_part('epoch', moment - attempt_started_at)) ELSE 0 END,
         progress = CASE WHEN now_is = 'completed' THEN 100 ELSE progress END
     WHERE created_at = before.created_at AND id = OLD.id;
+    IF before.message IS NOT NULL THEN
+        UPDATE {schema}.job_search
+        SET words = left(words, 8000) || ' ' || lower(left(before.message, 1000))
+        WHERE job_created_at = before.created_at AND job_id = OLD.id;
+    END IF;
     INSERT INTO {schema}.job_transition
         (job_id, job_created_at, at, from_status, to_status, triggered_by, details)
     VALUES (OLD.id, before.created_at, moment, before.status, now_is,
@@ -246,80 +342,112 @@ $$;
 
 -- From here on: what the worker middleware calls.
 
--- The open attempt of a job is this worker's now. No row: it has none, or none that is this number.
-CREATE OR REPLACE FUNCTION {schema}.stoker_claim(
-    the_job bigint, the_number int, the_worker uuid, the_name text, the_host text, the_pid bigint,
-    most_attempts int
-) RETURNS TABLE (token uuid, job_created_at timestamptz)
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+-- A worker says who it is, once: the fetches that follow are recorded under its name, and so are
+-- those that it has made already. `most` is {task: most attempts}, of the tasks that have a limit.
+CREATE OR REPLACE FUNCTION {schema}.stoker_register(
+    the_queue_worker bigint, the_worker uuid, the_name text, the_host text, the_pid bigint,
+    most jsonb
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO {schema}.queue_worker AS w (id, worker_id, name, host, pid, max_attempts)
+    VALUES (the_queue_worker, the_worker, the_name, the_host, the_pid, most)
+    ON CONFLICT (id) DO UPDATE
+    SET worker_id = coalesce(excluded.worker_id, w.worker_id), name = excluded.name,
+        host = excluded.host, pid = excluded.pid,
+        max_attempts = w.max_attempts || excluded.max_attempts;
     WITH mine AS (
         UPDATE {schema}.attempt
         SET worker_id = the_worker, worker_name = the_name, host = the_host, pid = the_pid
-        WHERE job_id = the_job AND number = the_number AND outcome IS NULL
-        RETURNING attempt.token, attempt.job_created_at
-    ), named AS (
-        UPDATE {schema}.job SET worker_name = the_name, max_attempts = most_attempts
-        FROM mine WHERE job.created_at = mine.job_created_at AND job.id = the_job
+        WHERE queue_worker_id = the_queue_worker AND outcome IS NULL AND worker_name IS NULL
+        RETURNING job_id, job_created_at, task
     )
-    SELECT mine.token, mine.job_created_at FROM mine
+    UPDATE {schema}.job
+    SET worker_name = the_name,
+        max_attempts = coalesce((most ->> mine.task)::int, job.max_attempts)
+    FROM mine WHERE job.created_at = mine.job_created_at AND job.id = mine.job_id;
+END
+$$;
+
+-- The token of a job's open attempt. No row: it has none, or none that is this number.
+CREATE OR REPLACE FUNCTION {schema}.stoker_claim(the_job bigint, the_number int)
+RETURNS TABLE (token uuid, job_created_at timestamptz)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT token, job_created_at FROM {schema}.attempt
+    WHERE job_id = the_job AND number = the_number AND outcome IS NULL
+$$;
+
+-- What plain successes used: `uses` is an array of {job, number, [cpu_seconds], [peak_memory_bytes],
+-- [gpu_seconds]}. It opens and closes nothing, may come late, and is one statement for many.
+CREATE OR REPLACE FUNCTION {schema}.stoker_use(uses jsonb) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+    UPDATE {schema}.attempt AS mine
+    SET cpu_seconds = u.cpu_seconds, peak_memory_bytes = u.peak_memory_bytes,
+        gpu_seconds = u.gpu_seconds
+    FROM jsonb_to_recordset(uses) AS u(
+        job bigint, number int, cpu_seconds float8, peak_memory_bytes bigint, gpu_seconds float8)
+    WHERE mine.job_id = u.job AND mine.number = u.number;
 $$;
 
 -- How attempts ended and what they used; `ends` is an array of objects:
--- {job, number, [token], worker_id, worker_name, host, pid, [max_attempts], [outcome], [error_type],
---  [error_message], [traceback], [result], [result_bytes], [cpu_seconds], [peak_memory_bytes],
---  [gpu_seconds]}.
+-- {job, number, [token], [outcome], [error_type], [error_message], [traceback], [result],
+--  [result_bytes], [cpu_seconds], [peak_memory_bytes], [gpu_seconds], [done], [total], [percent],
+--  [message]}.
 -- An outcome closes the attempt, unless it is closed by another. Returns how many were found; said
 -- twice it changes nothing the second time.
 CREATE OR REPLACE FUNCTION {schema}.stoker_end(ends jsonb) RETURNS int
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     e record;
     born timestamptz;
+    words_of_error text;
     found_count int := 0;
 BEGIN
     FOR e IN
         SELECT * FROM jsonb_to_recordset(ends) AS e(
-            job bigint, number int, token uuid, worker_id uuid, worker_name text, host text,
-            pid bigint, max_attempts int, outcome text, error_type text, error_message text,
+            job bigint, number int, token uuid, outcome text, error_type text, error_message text,
             traceback text, result jsonb, result_bytes bigint, cpu_seconds float8,
-            peak_memory_bytes bigint, gpu_seconds float8)
+            peak_memory_bytes bigint, gpu_seconds float8, done bigint, total bigint, percent int,
+            message text)
         ORDER BY job, number
     LOOP
+        SELECT created_at INTO born FROM {schema}.job WHERE id = e.job;
         UPDATE {schema}.attempt AS mine
-        SET worker_id = coalesce(e.worker_id, mine.worker_id),
-            worker_name = coalesce(e.worker_name, mine.worker_name),
-            host = coalesce(e.host, mine.host), pid = coalesce(e.pid, mine.pid),
-            ended_at = CASE WHEN e.outcome IS NULL THEN mine.ended_at
+        SET ended_at = CASE WHEN e.outcome IS NULL THEN mine.ended_at
                 ELSE coalesce(mine.ended_at, clock_timestamp()) END,
             outcome = coalesce(e.outcome, mine.outcome),
             error_type = e.error_type, error_message = e.error_message, traceback = e.traceback,
             result = e.result, cpu_seconds = e.cpu_seconds,
             peak_memory_bytes = e.peak_memory_bytes, gpu_seconds = e.gpu_seconds
-        WHERE mine.job_id = e.job AND mine.number = e.number
+        WHERE mine.job_id = e.job AND mine.number = e.number AND mine.job_created_at = born
           AND (e.token IS NULL OR mine.token = e.token)
-          AND (mine.outcome IS NULL OR e.outcome IS NULL OR mine.outcome = e.outcome)
-        RETURNING mine.job_created_at INTO born;
-        IF born IS NULL THEN
+          AND (mine.outcome IS NULL OR e.outcome IS NULL OR mine.outcome = e.outcome);
+        IF NOT FOUND THEN
             CONTINUE;
         END IF;
         found_count := found_count + 1;
+        IF num_nulls(e.result, e.result_bytes, e.error_type, e.done, e.total, e.percent, e.message)
+           = 7 THEN
+            CONTINUE;
+        END IF;
         UPDATE {schema}.job
-        SET worker_name = coalesce(e.worker_name, job.worker_name),
-            max_attempts = coalesce(e.max_attempts, job.max_attempts),
-            result = coalesce(e.result, job.result),
+        SET result = coalesce(e.result, job.result),
             result_bytes = coalesce(e.result_bytes, job.result_bytes),
             error_type = coalesce(e.error_type, job.error_type),
-            error_message = coalesce(e.error_message, job.error_message)
+            error_message = coalesce(e.error_message, job.error_message),
+            items_done = coalesce(e.done, job.items_done),
+            items_total = coalesce(e.total, job.items_total),
+            progress = CASE WHEN job.status = 'completed' THEN 100
+                ELSE coalesce(e.percent, job.progress) END,
+            message = coalesce(e.message, job.message)
         WHERE created_at = born AND id = e.job AND job.attempts <= e.number;
-        IF e.error_message IS NOT NULL THEN
-            UPDATE {schema}.job_search
-            SET words = left(words, 8000) || ' '
-                || lower(left(concat_ws(' ', e.error_type, e.error_message), 2000))
+        IF e.error_type IS NOT NULL THEN
+            words_of_error := lower(left(concat_ws(' ', e.error_type, e.error_message), 2000));
+            UPDATE {schema}.job_search SET words = left(words, 8000) || ' ' || words_of_error
             WHERE job_created_at = born AND job_id = e.job
-              AND position(lower(left(concat_ws(' ', e.error_type, e.error_message), 2000))
-                           IN words) = 0;
+              AND position(words_of_error IN words) = 0;
         END IF;
-        born := NULL;
     END LOOP;
     RETURN found_count;
 END
@@ -328,24 +456,22 @@ $$;
 -- How far jobs are; `steps` is an array of {job, number, [done], [total], [percent], [message]}. Of an
 -- attempt that is not the job's latest, nothing is taken.
 CREATE OR REPLACE FUNCTION {schema}.stoker_progress(steps jsonb) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     s record;
+    born timestamptz;
 BEGIN
     FOR s IN
         SELECT * FROM jsonb_to_recordset(steps) AS s(
             job bigint, number int, done bigint, total bigint, percent int, message text)
         ORDER BY job
     LOOP
+        SELECT created_at INTO born FROM {schema}.job WHERE id = s.job;
         UPDATE {schema}.job
         SET items_done = coalesce(s.done, items_done), items_total = coalesce(s.total, items_total),
             progress = coalesce(s.percent, progress), message = coalesce(s.message, job.message)
-        WHERE id = s.job AND status = 'running'
-          AND EXISTS (
-              SELECT FROM {schema}.attempt
-              WHERE job_created_at = job.created_at AND job_id = s.job AND number = s.number
-                AND outcome IS NULL
-          );
+        WHERE id = s.job AND created_at = born AND status = 'running' AND attempts = s.number;
         PERFORM pg_notify('stoker_changes', '{"noun":"job","id":"' || s.job || '"}');
     END LOOP;
 END
