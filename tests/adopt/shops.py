@@ -101,8 +101,11 @@ def drain(db: psycopg.Connection[Any]) -> None:
     )
 
 
-def differences(db: psycopg.Connection[Any]) -> list[Any]:
-    """Where queue and record say different things of a job, an attempt or an argument."""
+def differences(db: psycopg.Connection[Any], *, ends_are_said: bool = False) -> list[Any]:
+    """Where queue and record say different things of a job, an attempt or an argument.
+
+    `ends_are_said`: an attempt may have ended while its job is still to.
+    """
     found: list[Any] = []
     with db.transaction():
         db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -130,7 +133,9 @@ def differences(db: psycopg.Connection[Any]) -> list[Any]:
         said = recorded[id]
         if said[0] not in STATUSES[status] or said[1:3] != (task, args):
             found.append(("different", id, (status, task, args), said))
-        if tried.get(id, (0, 0)) != (started, int(status == "doing")):
+        open_attempts = {int(status == "doing"), 0} if ends_are_said else {int(status == "doing")}
+        tries, open_tries = tried.get(id, (0, 0))
+        if tries != started or open_tries not in open_attempts:
             found.append(("attempts", id, status, started, tried.get(id)))
     there = {row[0] for row in queued}
     found += [
