@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import procrastinate
@@ -24,6 +24,7 @@ from app.core.logging import configure_logging
 from app.core.settings import Settings, SettingsError, load_settings
 from app.core.workers import Pulse
 from worker.heart import Heart
+from worker.upkeep import Upkeep
 from worker.webhooks import Courier
 
 log = structlog.get_logger("housekeeper")
@@ -89,6 +90,7 @@ class Housekeeper:
     def _keep_house(self, lead: psycopg.Connection[tuple[object, ...]]) -> None:
         """Do the chores as long as the lead is held. Raises what says that it is not."""
         scheduler = BackgroundScheduler(timezone="UTC")
+        upkeep = Upkeep(self.settings, self.sessions)
         every = self.settings.housekeeping_seconds
         for chore, seconds in (
             (self._recover, every),
@@ -99,6 +101,7 @@ class Housekeeper:
             (self._remove_leftovers, 3600.0),
             (self._end_sessions, 600.0),
             (self._roll_up, 60.0),
+            *upkeep.chores(),
         ):
             scheduler.add_job(
                 self._safely(chore),
@@ -107,10 +110,12 @@ class Housekeeper:
                 id=chore.__name__,
                 max_instances=1,
                 coalesce=True,
+                misfire_grace_time=60,
             )
         courier = Courier(self.settings, self.sessions)
         with self.queue_app.open():
-            self._safely(self._remove_leftovers)()
+            for first in (self._remove_leftovers, upkeep.make_partitions):
+                self._safely(first)()
             scheduler.start()
             courier.start()
             log.info("housekeeper.leads", pid=os.getpid())
@@ -119,6 +124,7 @@ class Housekeeper:
                     lead.execute("SELECT 1")
             finally:
                 # Another may lead by now: nothing of ours may still run then.
+                upkeep.ending.set()
                 courier.stop()
                 scheduler.shutdown(wait=True)
 
@@ -158,8 +164,8 @@ class Housekeeper:
             rollups.refresh(session, is_stopping=self.stopping.is_set)
 
     def _end_sessions(self) -> None:
-        now = datetime.now(UTC)
-        self._with_session(lambda session: sessions.delete_expired(session, before=now))
+        before = datetime.now(UTC) - timedelta(days=self.settings.ended_session_days)
+        self._with_session(lambda session: sessions.delete_expired(session, before=before))
 
     def _with_session(self, work: Callable[[Session], int]) -> None:
         with self.sessions() as session:

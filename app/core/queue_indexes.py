@@ -20,7 +20,7 @@ Connection = psycopg.Connection[Any]
 _PREFIX = "stoker_todo_"
 # A queue in which nothing was deferred for so long needs none.
 _LATELY_DAYS = 7
-_LOCK_TIMEOUT_SECONDS = 60
+_LOCK_TIMEOUT_SECONDS = 5
 
 _log = structlog.get_logger("queue_indexes")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, func, or_, select
+from sqlalchemy import ColumnElement, exists, func, or_, select, text
 
 from app.core.models import (
     FINAL,
@@ -17,6 +17,7 @@ from app.core.models import (
     BrowserSession,
     File,
     Incident,
+    QueueWorker,
     Request,
     Result,
     RetentionRun,
@@ -76,6 +77,12 @@ def file_is_over(now: datetime) -> ColumnElement[bool]:
     return (File.expires_at <= now) & ~needs.exists()
 
 
+def _is_gone_from_the_queue(before: datetime) -> ColumnElement[bool]:
+    return (QueueWorker.registered_at < before) & text(
+        "NOT EXISTS (SELECT FROM procrastinate_workers AS w WHERE w.id = queue_worker.id)"
+    )
+
+
 RULES: dict[str, Rule] = {
     rule.table: rule
     for rule in (
@@ -119,7 +126,10 @@ RULES: dict[str, Rule] = {
         Rule(
             "worker",
             "worker_days",
-            ((Worker, lambda before: Worker.stopped_at < before),),
+            (
+                (Worker, lambda before: Worker.stopped_at < before),
+                (QueueWorker, _is_gone_from_the_queue),
+            ),
         ),
         Rule(
             "retention_run",
