@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy.orm import Session
 
 from app.core import rollups, tallies
+from app.core.status import STATUSES
 from app.core.tallies import Tallies, Tally
 
 SLOW_SECONDS = 60.0
@@ -69,14 +70,14 @@ def _stats(task: str, by_status: Mapping[str, Tally]) -> TaskStats:
         ),
         default=(None, None),
     )
-    judged = done.jobs + failed.jobs
+    judged = done.runs + failed.runs
     return TaskStats(
         job_type=task,
         total_runs=sum(tally.runs for tally in by_status.values()) + running.jobs,
         completed_runs=done.runs,
         failed_runs=failed.runs,
         running_runs=running.jobs,
-        success_rate=round(done.jobs / judged, 4) if judged else None,
+        success_rate=round(done.runs / judged, 4) if judged else None,
         avg_duration_seconds=round(done.run_ms / done.runs / 1000, 3) if done.runs else None,
         min_duration_seconds=_seconds(done.min_run_ms),
         max_duration_seconds=_seconds(done.max_run_ms),
@@ -107,18 +108,7 @@ class Totals:
 def totals(session: Session, owner_name: str | None = None) -> Totals:
     """All jobs, counted exactly; a status that no job has is 0."""
     by_status = shown_counts(session, "status", owner_name).values()
-    sums = {
-        status: sum(counts[status] for counts in by_status)
-        for status in (
-            "scheduled",
-            "pending",
-            "retrying",
-            "running",
-            "completed",
-            "failed",
-            "cancelled",
-        )
-    }
+    sums = {status: sum(counts[status] for counts in by_status) for status in STATUSES}
     return Totals(sum(sums.values()), sums)
 
 
@@ -132,7 +122,7 @@ def shown_counts(
 
 def _shown(by_status: Mapping[str, Tally]) -> dict[str, int]:
     pending = by_status.get("pending", Tally())
-    counts = dict.fromkeys(("retrying", "running", "completed", "failed", "cancelled"), 0)
+    counts = dict.fromkeys(STATUSES, 0)
     counts.update({status: tally.jobs for status, tally in by_status.items()})
     return {**counts, "pending": pending.jobs - pending.later, "scheduled": pending.later}
 

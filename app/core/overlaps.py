@@ -25,7 +25,7 @@ Ints = npt.NDArray[np.int64]
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # Postgres counts microseconds from here
 _MICROSECOND = timedelta(microseconds=1)
-_CELLS = 1_000_000  # of the matrices, at a time
+_CELLS = 200_000  # of the matrices, at a time: what a cache holds
 
 
 @dataclass(frozen=True)
