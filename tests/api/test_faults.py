@@ -16,6 +16,7 @@ from app.factory import create_app
 from tests.api.conftest import error_of
 
 ROUTES = ["/v1/files", "/v1/batches", "/v1/batches/b", "/v1/queue", "/v1/jobs/history"]
+ROUTES += ["/api/jobs", "/api/jobs/types", "/api/jobs/search", "/api/jobs/1", "/api/jobs/1/logs"]
 
 
 @contextmanager
