@@ -32,7 +32,7 @@ def indexes(db: psycopg.Connection[Any]) -> dict[str, bool]:
         "SELECT relname, indisvalid FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid"
         " WHERE relname LIKE 'stoker\\_todo\\_%'"
     )
-    return {name: is_valid for name, is_valid in rows}
+    return dict(rows.fetchall())
 
 
 def of(*queues: str) -> set[str]:
