@@ -41,6 +41,9 @@ class Archive:
 
         `pause` is called after each page that had any; true ends the run.
         """
+        if not adoption.may_change_queue(driver_connection(session)):
+            session.rollback()
+            return 0
         with_foreign = self._may_take_foreign(session)
         is_adopted = adoption.is_adopted(driver_connection(session))
         session.rollback()

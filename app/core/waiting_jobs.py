@@ -16,6 +16,8 @@ from procrastinate import exceptions
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.core import adoption
+from app.core.db import driver_connection
 from app.core.errors import Invalid
 from app.core.sql import statement
 
@@ -104,6 +106,9 @@ def enter_due(
     Several may do this at once, and any may be killed: each job enters exactly once.
     """
     moved = 0
+    if not adoption.may_change_queue(driver_connection(session)):
+        session.rollback()
+        return moved
     while True:
         # It has its record already, so the trigger must not record it again.
         session.execute(select(func.set_config("stoker.is_due", "on", True)))

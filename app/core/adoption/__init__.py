@@ -25,6 +25,16 @@ def may_archive(connection: Connection) -> bool:
     return row is None or bool(row[0])
 
 
+def may_change_queue(connection: Connection) -> bool:
+    """Whether the role may make and delete jobs: to watch another app's needs no such rights."""
+    row = connection.execute(
+        "SELECT has_table_privilege(jobs, 'INSERT') AND has_table_privilege(jobs, 'UPDATE')"
+        " AND has_table_privilege(jobs, 'DELETE')"
+        " FROM (SELECT to_regclass('procrastinate_jobs')::oid AS jobs) AS queue"
+    ).fetchone()
+    return row == (True,)
+
+
 def _row(connection: Connection) -> tuple[Any, ...] | None:
     # Another program may have a table of that name, too.
     found = connection.execute(
