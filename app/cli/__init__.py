@@ -16,9 +16,18 @@ def register(app: Flask) -> None:
     from app.cli.adopt import adopt_command
     from app.cli.backup import backup_group
     from app.cli.keys import keys_group
+    from app.cli.retention import retention_group
     from app.cli.tasks import tasks_group
     from app.cli.up import up_command
     from app.cli.users import users_group
 
-    for command in (up_command, adopt_command, users_group, keys_group, tasks_group, backup_group):
+    for command in (
+        up_command,
+        adopt_command,
+        users_group,
+        keys_group,
+        tasks_group,
+        retention_group,
+        backup_group,
+    ):
         app.cli.add_command(command)

@@ -11,7 +11,7 @@ import click
 import psycopg
 from flask.cli import AppGroup
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from sqlalchemy import exc as sql
 
 from app.core.errors import StokerError
@@ -46,7 +46,9 @@ def show(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_json: 
     if as_json:
         click.echo(json.dumps([{name: _plain(row[name]) for name in columns} for row in rows]))
         return
-    table = Table(*(name.replace("_", " ") for name in columns))
+    # What a row is named by stays whole on a narrow screen.
+    heads = [name.replace("_", " ") for name in columns]
+    table = Table(Column(heads[0], no_wrap=True), *heads[1:])
     for row in rows:
         table.add_row(*(_shown(row[name]) for name in columns))
     Console().print(table)

@@ -17,7 +17,7 @@ import structlog
 from psycopg import errors
 from sqlalchemy import delete, func, inspect, select, tuple_, update
 from sqlalchemy.dialects.postgresql import distinct_on
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from app.core import files, old_partitions
@@ -136,7 +136,7 @@ class _Keeper:
         self._begin(outcome)
         try:
             self._apply(rule, outcome)
-        except (errors.Error, OperationalError) as fault:
+        except (errors.Error, DBAPIError) as fault:
             self._session.rollback()
             outcome.error = str(fault).splitlines()[0]
             _log.warning("retention.failed", table=rule.table, error=outcome.error)
