@@ -47,7 +47,8 @@ class Record:
             ),
             {"id": job.id, "created_at": created_at},
         ).scalar_one()
-        more = (job.error_type, job.error_message, job.message, search)
+        said = job.message if job.ended_at else None  # as the triggers have it
+        more = (job.error_type, job.error_message, said, search)
         words = " ".join([written, *(word.lower() for word in more if word)])
         self.session.add(JobSearch(job_id=job.id, job_created_at=created_at, words=words))
         self.session.commit()
