@@ -24,7 +24,8 @@ from app.core.models import Incident, Job, Request, Result
 from app.core.tasks import Export
 
 VERSION = 1
-MEDIA = {"csv": "text/csv", "json": "application/json", "zip": "application/zip"}
+# What holds any JSON value, and is JSON in a CSV cell, too.
+JSON_COLUMNS = {"arguments", "result", "details"}
 
 _ROWS_AT_ONCE = 1000
 # What spreadsheets take for a formula; the wide signs are read like the narrow ones.
@@ -205,11 +206,21 @@ def _write_csv(parts: Iterable[Sequence[Row]], selected: Selected, out: Out) -> 
     writer.writerow(selected.columns)
     rows = 0
     for part in parts:
-        writer.writerows([cell(value) for value in row] for row in part)
+        writer.writerows(
+            [
+                cell(_json(value) if column in JSON_COLUMNS else value)
+                for column, value in zip(selected.columns, row, strict=True)
+            ]
+            for row in part
+        )
         rows += len(part)
         _empty(page, out)
     _empty(page, out)
     return rows
+
+
+def _json(value: Any) -> str | None:
+    return None if value is None else orjson.dumps(value).decode()
 
 
 def _empty(page: io.StringIO, out: Out) -> None:

@@ -6,7 +6,7 @@ it holds is moved when the partition for it is made.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -54,7 +54,11 @@ def at(table: str, moment: datetime) -> Partition:
 
 
 def ensure(
-    connection: Connection, *, since: datetime | None = None, now: datetime | None = None
+    connection: Connection,
+    *,
+    since: datetime | None = None,
+    now: datetime | None = None,
+    tables: Iterable[str] = KEYS,
 ) -> list[str]:
     """Make the partitions from `since` (default: now) until some time ahead; those that were made.
 
@@ -63,7 +67,7 @@ def ensure(
     """
     now = now or datetime.now(UTC)
     made = []
-    for table in KEYS:
+    for table in tables:
         _ensure_default(connection, table)
         there = {partition.name for partition in existing(connection, table)}
         begin = min(since or now, now) if table in BY_MONTH else now

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from worker.tasks import backup, batch_audit, batches, cleanup, export, re_evaluation
+from worker.tasks import backup, batch_audit, batches, cleanup, export, import_, re_evaluation
 from worker.tasks.app import app
 
-__all__ = ["app", "backup", "batch_audit", "batches", "cleanup", "export", "re_evaluation"]
+__all__ = [
+    "app",
+    "backup",
+    "batch_audit",
+    "batches",
+    "cleanup",
+    "export",
+    "import_",
+    "re_evaluation",
+]
