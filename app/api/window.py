@@ -29,9 +29,9 @@ def _any(value: Any) -> Any:
 
 
 JobType = Annotated[
-    str | None,
+    Annotated[str, Field(max_length=200)] | None,
     BeforeValidator(_any),
-    Field(max_length=200, description="Only jobs of this type; `all` or none means every one."),
+    Field(description="Only jobs of this type; `all` or none means every one."),
 ]
 
 
