@@ -1,0 +1,174 @@
+"""Lists and searches are served by indexes: no plan reads a partition with history row by row."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, get_args
+
+import pytest
+from sqlalchemy import Engine, event, text
+from sqlalchemy.orm import Session
+
+from app.core import job_lists, job_search, job_types
+from app.core.job_lists import Matching, Sort, Wanted
+from app.core.job_search import Filters
+from app.core.models import Job
+
+JOBS = 20_000
+
+# Enough that an index is worth its while, all in the partition of the present month.
+SEED = f"""
+INSERT INTO job (id, created_at, task, queue, arguments, owner_name, model, worker_name, status,
+                 attempts, progress, started_at, ended_at, run_ms, error_message)
+SELECT n, now() - n * interval '1 ms', 'type_' || n % 20, 'queue_' || n % 5,
+       jsonb_build_object('customer', n), 'user_' || n % 50, 'model_' || n % 5,
+       'worker ' || n % 10,
+       CASE WHEN n % 50 = 0 THEN 'failed' WHEN n % 101 = 0 THEN 'cancelled'
+            WHEN n < 30 THEN 'running' WHEN n < 90 THEN 'pending' ELSE 'completed' END,
+       1, CASE WHEN n < 90 THEN n % 90 ELSE 100 END,
+       CASE WHEN n NOT BETWEEN 30 AND 89 THEN now() - n * interval '1 ms' END,
+       CASE WHEN n >= 90 THEN now() - n * interval '1 ms' + interval '1 s' END,
+       n % 70000 * 3, CASE WHEN n % 50 = 0 THEN 'error ' || n END
+FROM generate_series(1, {JOBS}) AS n;
+INSERT INTO job_search (job_id, job_created_at, words)
+SELECT id, created_at, stoker_words(id, task, owner_name, arguments) || ' ' || md5(id::text)
+FROM job;
+"""
+
+FILTERS: dict[str, Matching] = {
+    "all": Matching(),
+    "pending": Matching().of(frozenset({"scheduled", "pending", "retrying"})),
+    "failed": Matching().of(frozenset({"failed"})),
+    "completed": Matching().of(frozenset({"completed"})),
+    "type": Matching().where(Job.task == "type_3"),
+    "absent type": Matching().where(Job.task == "nothing"),
+    "type and status": Matching().where(Job.task == "type_3").of(frozenset({"failed"})),
+    "queue and status": Matching().where(Job.queue == "queue_3").of(frozenset({"cancelled"})),
+    "owner": Matching().where(Job.owner_name == "user_7"),
+    "owner and status": Matching().where(Job.owner_name == "user_7").of(frozenset({"failed"})),
+}
+SEARCHES = [
+    "",
+    "type:type_3 status:failed",
+    "type:type_3 status:pending queue:queue_3",
+    "user:user_7",
+    "model:model_3 worker:\"worker 3\"",
+    "id:777",
+    "created:>1h status:failed",
+    "completed:>1h type:type_3",
+    "duration:>200",
+    "duration:<1",
+    "c4ca4238",
+    "type_3",
+    "type_3 c4ca4238 status:failed",
+    "77",
+    "77 status:failed",
+    "error:\"error 150\"",
+    "args.customer:777",
+    "args.customer:77",
+    "-type:type_3 -c4ca",
+]  # fmt: skip
+
+
+_SCAN = re.compile(
+    r"Seq Scan on job\S* [^\n]*\(actual [^)]*rows=([\d.]+) [^\n]*"
+    r"(?:\n +(?:Filter|Buffers|Index)[^\n]*)*(?:\n +Rows Removed by Filter: (\d+))?"
+)
+
+
+@pytest.fixture(scope="module")
+def history(postgres: str, template_database: str) -> Iterator[Engine]:
+    """A database with a month's history; the module's tests only read it."""
+    from sqlalchemy import create_engine
+
+    from app.core import db
+    from tests.conftest import new_database
+
+    with new_database(postgres, template_database) as url:
+        connect_args = db.connect_args("test")
+        # As a server with its database in memory or on flash has it.
+        connect_args["options"] += " -c random_page_cost=1.1"
+        engine = create_engine(db.sqlalchemy_url(url), connect_args=connect_args)
+        with engine.begin() as connection:
+            connection.execute(text("SET LOCAL session_replication_role = replica"))
+            for statement in SEED.split(";\n"):
+                if statement.strip():
+                    connection.execute(text(statement))
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("VACUUM ANALYZE job"))
+            connection.execute(text("VACUUM ANALYZE job_search"))
+        yield engine
+        engine.dispose()
+
+
+@contextmanager
+def statements(engine: Engine) -> Iterator[list[tuple[str, Any]]]:
+    """What is executed meanwhile."""
+    seen: list[tuple[str, Any]] = []
+
+    def note(_c: Any, _k: Any, statement: str, parameters: Any, *_: Any) -> None:
+        seen.append((statement, parameters))
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+def check_plans(engine: Engine, read: Callable[[Session], object]) -> None:
+    """No statement scans a partition that has rows."""
+    with statements(engine) as seen, Session(engine) as session:
+        read(session)
+    assert seen
+    with engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        for statement, parameters in seen:
+            rows = driver.execute("EXPLAIN (ANALYZE, COSTS OFF) " + statement, parameters)
+            plan = "\n".join(row[0] for row in rows)
+            for scan in _SCAN.finditer(plan):
+                # A count that its limit stops may read the first rows as they lie.
+                assert float(scan[1]) in (0, job_lists.COUNT_LIMIT + 1), plan
+                assert int(scan[2] or 0) < JOBS / 10, plan
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.parametrize("sort", get_args(Sort))
+@pytest.mark.parametrize("name", FILTERS)
+def test_every_list_is_served_by_indexes(
+    history: Engine, name: str, sort: Sort, order: Any
+) -> None:
+    def read(session: Session) -> None:
+        wanted = Wanted(sort, order, limit=5)
+        total = JOBS if name == "all" else None  # the rollups know
+        first = job_lists.page(session, FILTERS[name], wanted, total=total)
+        if first.next_cursor is not None:
+            after = Wanted(sort, order, limit=5, cursor=first.next_cursor)
+            job_lists.page(session, FILTERS[name], after, total=total)
+
+    check_plans(history, read)
+
+
+@pytest.mark.parametrize("q", SEARCHES)
+def test_every_search_is_served_by_indexes(history: Engine, q: str) -> None:
+    def read(session: Session) -> None:
+        search = job_search.read(q, Filters(), owner_name=None)
+        job_search.find(session, search, Wanted(limit=5))
+        job_search.find(session, search, Wanted(sort="progress", limit=5))
+
+    check_plans(history, read)
+
+
+def test_the_filters_by_time_and_duration_are_served_by_indexes(history: Engine) -> None:
+    def read(session: Session) -> None:
+        for filters in (Filters(has_error=True), Filters(min_duration=200.0)):
+            search = job_search.read(None, filters, owner_name="user_7")
+            job_search.find(session, search, Wanted(limit=5))
+
+    check_plans(history, read)
+
+
+def test_the_types_are_found_by_a_walk_over_the_index(history: Engine) -> None:
+    check_plans(history, job_types.list_types)
