@@ -1,0 +1,134 @@
+"""The figures of queues, workers and the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy.orm import Session
+
+from app.core.models import RetentionRun, Worker
+from tests.api.records import Record
+
+STATS_FIELDS = [
+    "pending_jobs", "running_jobs", "scheduled_jobs", "completed_jobs", "failed_jobs",
+    "cancelled_jobs", "retrying_jobs", "total_jobs", "queue_type", "cpu_usage_percent",
+    "memory_usage_mb", "active_workers", "last_cleanup_at", "last_cleanup_removed",
+]  # fmt: skip
+
+
+@pytest.fixture
+def record(session: Session) -> Record:
+    return Record(session)
+
+
+def ago(**time: float) -> datetime:
+    return datetime.now(UTC) - timedelta(**time)
+
+
+def work(session: Session, name: str, **values: Any) -> None:
+    values = {"kind": "worker", "host": "h", "pid": 7, "status": "running", **values}
+    session.add(Worker(id=uuid4(), name=name, **values))
+    session.commit()
+
+
+def test_the_queue_statistics_have_every_field(
+    client: FlaskClient, record: Record, session: Session
+) -> None:
+    for status in ("pending", "running", "running", "retrying", "completed", "failed", "cancelled"):
+        record.job(status=status)
+    record.job(status="pending", scheduled_at=ago(hours=-1))
+    work(session, "lives")
+    work(session, "is silent", last_heartbeat_at=ago(minutes=5))
+    work(session, "stopped", stopped_at=ago(seconds=1))
+    work(session, "keeps house", kind="housekeeper")
+    for table, removed, hours in (("job", 5, 3), ("log_line", 7, 3), ("job", 100, 30)):
+        session.add(
+            RetentionRun(
+                table_name=table, before=ago(days=9), ended_at=ago(hours=hours),
+                rows_removed=removed,
+            )
+        )  # fmt: skip
+    session.commit()
+
+    told = client.get("/api/v1/jobs/queue/stats").json
+
+    assert list(told) == STATS_FIELDS
+    counts = {name: told[name] for name in STATS_FIELDS[:8]}
+    assert counts == {
+        "pending_jobs": 1, "running_jobs": 2, "scheduled_jobs": 1, "completed_jobs": 1,
+        "failed_jobs": 1, "cancelled_jobs": 1, "retrying_jobs": 1, "total_jobs": 8,
+    }  # fmt: skip
+    assert told["queue_type"] == "procrastinate"
+    assert told["active_workers"] == 1
+    assert told["last_cleanup_removed"] == 12
+    assert datetime.fromisoformat(told["last_cleanup_at"]).utcoffset() is not None
+    assert told["memory_usage_mb"] > 0
+    assert 0 <= told["cpu_usage_percent"] <= 100
+
+
+def test_a_house_that_was_never_cleaned_says_so(client: FlaskClient) -> None:
+    told = client.get("/api/v1/jobs/queue/stats").json
+
+    assert (told["last_cleanup_at"], told["last_cleanup_removed"]) == (None, 0)
+    assert told["total_jobs"] == 0
+
+
+def test_every_queue_is_told_with_its_last_day(client: FlaskClient, record: Record) -> None:
+    record.job(status="running", queue="gpu")
+    record.job(status="pending", queue="gpu", scheduled_at=ago(hours=-1))
+    for hours, status in ((30, "completed"), (3, "completed"), (2, "failed")):
+        record.job(
+            queue="gpu", status=status, created_at=ago(hours=hours), wait_ms=3000, run_ms=8000
+        )
+    record.job(status="pending", queue="tasks")
+
+    told = client.get("/api/queues").json
+
+    assert told["count"] == 2
+    gpu, tasks = told["queues"]
+    assert gpu == {
+        "name": "gpu", "pending": 0, "scheduled": 1, "retrying": 0, "running": 1, "completed": 2,
+        "failed": 1, "cancelled": 0, "completed_24h": 1, "failed_24h": 1,
+        "average_wait_seconds": 3.0, "average_run_seconds": 8.0, "p95_run_seconds": 8.0,
+    }  # fmt: skip
+    assert (tasks["name"], tasks["pending"], tasks["p95_run_seconds"]) == ("tasks", 1, None)
+
+
+def test_workers_are_told_the_living_first(
+    client: FlaskClient, record: Record, session: Session
+) -> None:
+    job = record.job(status="running")
+    work(session, "gone for long", stopped_at=ago(days=3))
+    work(session, "stopped", stopped_at=ago(hours=3), status="stopped")
+    work(session, "lives", running_job_ids=[job.id], current_model="tiny", models=["tiny"])
+
+    told = client.get("/api/workers").json
+
+    assert told["count"] == 2
+    lives, stopped = told["workers"]
+    assert (lives["name"], lives["is_alive"], lives["running_jobs"]) == ("lives", True, 1)
+    assert (lives["running_job_ids"], lives["current_model"]) == ([str(job.id)], "tiny")
+    assert lives["heartbeat_age_seconds"] >= 0
+    assert (stopped["name"], stopped["is_alive"]) == ("stopped", False)
+
+
+def test_people_see_their_own_jobs_only(
+    make_client: Callable[[str | None], FlaskClient],
+    other_key: str,
+    record: Record,
+    session: Session,
+) -> None:
+    mine = record.job(status="running", queue="gpu", owner_name="kim")
+    other = record.job(status="running", queue="tasks", owner_name="ada")
+    work(session, "lives", running_job_ids=[mine.id, other.id])
+    kim = make_client(other_key)
+
+    assert kim.get("/api/v1/jobs/queue/stats").json["total_jobs"] == 1
+    assert [queue["name"] for queue in kim.get("/api/queues").json["queues"]] == ["gpu"]
+    [worker] = kim.get("/api/workers").json["workers"]
+    assert (worker["running_jobs"], worker["running_job_ids"]) == (2, [str(mine.id)])
