@@ -500,3 +500,14 @@ def test_a_server_that_stops_ends_its_streams_in_order(
         assert live_server.process.wait(10) == 0
         answer.read()  # it ended in order: a cut stream would raise
         log_answer.read()
+
+
+def test_a_stream_that_is_asked_for_and_not_read_keeps_no_place(
+    app: Flask, client: FlaskClient, job: int
+) -> None:
+    app.extensions["changes"]._places._limit = 1
+    for what in ("stream", "logs/stream", "stream"):
+        for ask in (client.head, client.get):
+            answer = ask(f"/api/jobs/{job}/{what}", buffered=False)
+            assert answer.status_code == 200
+            answer.close()
