@@ -21,7 +21,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from benchmarks import history_rows
+from benchmarks import history_lists, history_rows
 from benchmarks.house import House, open_house
 
 _WARM_UPS = 3
@@ -50,8 +50,14 @@ def statistics_asks(house: House) -> list[Ask]:
     ]
 
 
+def list_asks(house: House) -> list[Ask]:
+    """Lists in every order, filtered and deep, and searches."""
+    asked = [*history_lists.lists(house), *history_lists.searches(house)]
+    return [Ask(each.what, "GET", each.path) for each in asked]
+
+
 # What is asked: functions, as some have to look at the history first.
-ASKS: list[Callable[[House], list[Ask]]] = [statistics_asks]
+ASKS: list[Callable[[House], list[Ask]]] = [list_asks, statistics_asks]
 
 
 def _hours_of(house: House, runs: int) -> float:
