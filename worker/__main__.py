@@ -12,11 +12,13 @@ from collections.abc import Callable, Sequence
 from uuid import uuid4
 
 import psutil
+import psycopg
 import structlog
 from procrastinate.worker import Worker
 from sqlalchemy.orm import sessionmaker
 
-from app.core.db import SessionFactory, make_engine
+from app.core import adoption, tasks
+from app.core.db import SessionFactory, connect_args, make_engine
 from app.core.engines import RegistryError, RegistryFile
 from app.core.logging import configure_logging
 from app.core.settings import Settings, SettingsError, load_settings
@@ -50,6 +52,13 @@ def main() -> int:
 
 async def run(settings: Settings, registry: RegistryFile) -> int:
     """The worker's life; returns the exit code."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    if (why := await _hindrance(settings, stopping)) is not None:
+        print(f"The queue is another app's, and no worker may run on it: {why}.", file=sys.stderr)
+        return 2
     sessions: SessionFactory = sessionmaker(
         make_engine(settings, "worker", pool_size=12), expire_on_commit=False
     )
@@ -58,10 +67,6 @@ async def run(settings: Settings, registry: RegistryFile) -> int:
         settings, sessions, registry, turns, Helpers(), worker_id=uuid4(), patience=Patience()
     )
     house.helpers.warm()
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
     with tasks_app.replace_connector(make_connector(settings, house.patience)) as app:
         async with app.open_async():
             workers = [
@@ -80,6 +85,23 @@ async def run(settings: Settings, registry: RegistryFile) -> int:
                 await turns.close()
                 house.helpers.close()
                 heart.stop(house.worker_id)
+
+
+async def _hindrance(settings: Settings, stopping: asyncio.Event) -> str | None:
+    """What forbids a worker on this database; waits for the database, or for the end."""
+
+    def look() -> str | None:
+        with psycopg.connect(settings.database_url, **connect_args("worker")) as connection:
+            return adoption.hindrance(connection, tasks.WORKER_QUEUES)
+
+    while not stopping.is_set():
+        try:
+            return await asyncio.to_thread(look)
+        except psycopg.OperationalError as fault:
+            log.warning("worker.waits_for_database", error=str(fault)[:200])
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), 1.0)
+    return None
 
 
 async def _work(

@@ -18,6 +18,8 @@ from app.core.users import Actor, authorize
 
 # Long work that needs no engine; it never waits for a batch's turn, nor a batch for it.
 QUEUE = "tasks"
+# All that our worker reads, as patterns of LIKE.
+WORKER_QUEUES = (QUEUE, batches.QUEUE, "model:%")
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Number = Annotated[int, Field(ge=1, le=2**62)]

@@ -153,3 +153,44 @@ def test_the_housekeeper_needs_no_further_rights_and_changes_nothing(
     assert b"chore.failed" not in log.read_bytes(), log.read_text()
     assert process.returncode == 0
     assert forsaken.execute(ROWS).fetchall() == before
+
+
+def test_a_worker_that_would_end_the_apps_jobs_refuses_to_run(
+    forsaken: Connection, settings: Settings
+) -> None:
+    forsaken.execute(
+        "INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('tasks', 'mail')"
+    )
+
+    refused = run_worker(settings)
+
+    assert refused.returncode == 2
+    assert "the app has jobs in the queue tasks, too" in refused.stderr
+
+
+def test_a_worker_whose_role_may_only_watch_refuses_to_run(
+    watched: str, settings: Settings
+) -> None:
+    refused = run_worker(settings, DATABASE_URL=watched)
+
+    assert refused.returncode == 2
+    assert "this role may watch the app's queue, and not change it" in refused.stderr
+
+
+def run_worker(settings: Settings, **environment: str) -> subprocess.CompletedProcess[str]:
+    models = settings.var_path / "models.toml"
+    models.parent.mkdir(parents=True, exist_ok=True)
+    models.write_text("[models]\n")
+    return subprocess.run(
+        [sys.executable, "-m", "worker"],
+        cwd=ROOT,
+        env={
+            **process_environment(settings),
+            "STOKER_MODELS_FILE": str(models),
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )

@@ -83,10 +83,13 @@ class Start:
             await self._start_postgres()
             await self._migrate()
             await self._start_web()
+            is_adopted, hindrance = await asyncio.to_thread(_adoption, self._settings.database_url)
+            if is_adopted and self._is_once:
+                raise UpError("The queue is another app's (flask adopt): no batch is sent into it.")
             way_in = await asyncio.to_thread(_grant, self._settings, self._base_url)
             client = Client(self._base_url, way_in.api_key)
             batch = None
-            if self._is_once or await self._is_first(client):
+            if self._is_once or (not is_adopted and await self._is_first(client)):
                 await building
                 batch = await first_batch.submit(client, self._settings.models_path)
             else:
@@ -94,6 +97,10 @@ class Start:
                 await building
         finally:
             building.cancel()
+        if hindrance is not None:
+            self._screen.line(f"The queue is another app's, and no worker is started: {hindrance}.")
+            await self._start_child("housekeeper")
+            await asyncio.Event().wait()
         worker = await self._start_child("worker")
         await self._start_child("housekeeper")
         is_answered = True
@@ -240,6 +247,17 @@ async def _show_loads(
     from app.cli.up.loading import show_loads
 
     await show_loads(settings, screen, worker_pid)
+
+
+def _adoption(database_url: str) -> tuple[bool, str | None]:
+    """Whether the queue is another app's, and what then keeps a worker of ours from it."""
+    from app.core import adoption, tasks
+
+    with psycopg.connect(database_url, connect_timeout=10) as connection:
+        return (
+            adoption.is_adopted(connection),
+            adoption.hindrance(connection, tasks.WORKER_QUEUES),
+        )
 
 
 def _is_current(database_url: str) -> bool:

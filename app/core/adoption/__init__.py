@@ -7,6 +7,7 @@ that a database is such a one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -33,6 +34,23 @@ def may_change_queue(connection: Connection) -> bool:
         " FROM (SELECT to_regclass('procrastinate_jobs')::oid AS jobs) AS queue"
     ).fetchone()
     return row == (True,)
+
+
+def hindrance(connection: Connection, queues: Sequence[str]) -> str | None:
+    """Why Stoker's worker must not run here, where it must not: it would end another app's jobs.
+
+    `queues` are those that the worker reads, as patterns of LIKE.
+    """
+    if not is_adopted(connection):
+        return None
+    if not may_change_queue(connection):
+        return "this role may watch the app's queue, and not change it"
+    shared = connection.execute(
+        "SELECT queue FROM job WHERE queue LIKE ANY (%s)"
+        " AND coalesce(created_by, '') NOT LIKE 'stoker %%' LIMIT 1",
+        [list(queues)],
+    ).fetchone()
+    return None if shared is None else f"the app has jobs in the queue {shared[0]}, too"
 
 
 def _row(connection: Connection) -> tuple[Any, ...] | None:
