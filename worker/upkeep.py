@@ -10,7 +10,14 @@ from typing import Any
 import psycopg
 import structlog
 
-from app.core import archive, partitions, queue_indexes, retention, waiting_jobs
+from app.core import (
+    archive,
+    partitions,
+    queue_indexes,
+    retention,
+    retention_runs,
+    waiting_jobs,
+)
 from app.core.archive import Archive
 from app.core.db import SessionFactory, connect_args
 from app.core.errors import Conflict
@@ -76,7 +83,7 @@ class Upkeep:
     def retain(self) -> None:
         """The day's run of the retention, if it is due."""
         with self._sessions() as session:
-            if not retention.is_due(session, self._settings, datetime.now(UTC)):
+            if not retention_runs.is_due(session, self._settings, datetime.now(UTC)):
                 return
         log.info("retention.begins")
         try:

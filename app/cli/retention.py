@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from app.cli.output import CommandGroup, as_json_option, show
-from app.core import retention
+from app.core import retention, retention_runs
 from app.core.retention_rules import RULES
 from app.extensions import current_settings, db
 
@@ -47,4 +47,4 @@ def show_command(as_json: bool) -> None:
         "partitions_dropped",
         "error",
     )
-    show(retention.last_runs(db.session(), current_settings()), columns, as_json=as_json)
+    show(retention_runs.last_runs(db.session(), current_settings()), columns, as_json=as_json)

@@ -10,30 +10,29 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 from psycopg import errors
 from sqlalchemy import delete, func, inspect, select, tuple_, update
-from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from app.core import files, old_partitions
+from app.core import files, old_partitions, result_files
 from app.core.db import make_engine
 from app.core.errors import Conflict, Invalid
 from app.core.models import Batch, Request, Result, RetentionRun, Suspect
 from app.core.models.base import Base
 from app.core.partitions import Partition
 from app.core.retention_rules import RULES, Rule, batch_is_over, file_is_over
+from app.core.retention_runs import STOPPED
 from app.core.settings import Settings
 
 CHUNK = 2000
 # Of the database-wide advisory lock that lets one run at a time.
 _KEY = 4_080_113_721
 _DROP_TRIES = 20
-_STOPPED = "stopped"
 
 _log = structlog.get_logger("retention")
 
@@ -148,6 +147,8 @@ class _Keeper:
         match rule.table:
             case "job":
                 self._partitions(outcome, old_partitions.JOB_TABLES)
+                if not self._is_dry:
+                    result_files.remove_leftovers(self._session, self._settings)
             case "log_line":
                 self._partitions(outcome, old_partitions.LOG_TABLES)
             case "file":
@@ -282,7 +283,7 @@ class _Keeper:
             self._session.rollback()
             return
         if self.has_stopped and outcome.error is None:
-            outcome.error = _STOPPED
+            outcome.error = STOPPED
         self._session.execute(
             update(RetentionRun)
             .where(RetentionRun.id == self._run_id)
@@ -293,44 +294,3 @@ class _Keeper:
     def _stops(self, seconds: float) -> bool:
         self.has_stopped = self.has_stopped or self._is_stopping(seconds)
         return self.has_stopped
-
-
-def is_due(session: Session, settings: Settings, now: datetime) -> bool:
-    """Whether the day's run has not begun or was broken off; a missed hour is made up for.
-
-    Before the first run of all, only its hour counts.
-    """
-    hour = now.astimezone(UTC).replace(
-        hour=settings.retention_hour, minute=0, second=0, microsecond=0
-    )
-    if hour > now:
-        hour -= timedelta(days=1)
-    if now - hour > timedelta(hours=1) and session.scalar(select(RetentionRun.id).limit(1)) is None:
-        return False
-    done = session.scalars(
-        select(RetentionRun.table_name).where(
-            RetentionRun.started_at >= hour,
-            RetentionRun.ended_at.is_not(None),
-            RetentionRun.error.is_distinct_from(_STOPPED),
-        )
-    )
-    return not set(RULES) <= set(done)
-
-
-def last_runs(session: Session, settings: Settings) -> list[dict[str, Any]]:
-    """For each table its rule and its last run, as rows to show."""
-    rows = session.scalars(
-        select(RetentionRun)
-        .ext(distinct_on(RetentionRun.table_name))
-        .order_by(RetentionRun.table_name, RetentionRun.started_at.desc())
-    )
-    runs = {run.table_name: run for run in rows}
-    columns = ("started_at", "ended_at", "rows_removed", "partitions_dropped", "error")
-    return [
-        {
-            "table": rule.table,
-            "days": rule.days(settings),
-            **{name: getattr(runs.get(rule.table), name, None) for name in columns},
-        }
-        for rule in RULES.values()
-    ]

@@ -283,6 +283,11 @@ class Settings(BaseSettings):
         return (self.models_file or self.var_path / "models.toml").resolve()
 
     @property
+    def results_path(self) -> Path:
+        """Where results of jobs lie that are too large for the record."""
+        return self.var_path / "results"
+
+    @property
     def run_path(self) -> Path:
         """Sockets and pid files of the processes that run now."""
         return self.var_path / "run"

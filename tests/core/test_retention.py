@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
-from app.core import partitions, retention, users
+from app.core import partitions, retention, retention_runs, users
 from app.core.errors import Conflict, Invalid
 from app.core.models import (
     Attempt,
@@ -117,6 +118,24 @@ def test_months_of_ended_jobs_go_as_partitions_and_the_rest_in_chunks(
     assert counts(session, *OF_A_JOB) == [3, 3, 3, 3]
     for table in partitions.BY_MONTH:
         assert partitions.existing(db, table)[0].end > NOW - timedelta(days=180)
+
+
+def test_large_results_go_with_their_jobs(
+    session: Session, settings: Settings, db: psycopg.Connection[Any]
+) -> None:
+    add_jobs(db, 2000)
+    add_jobs(db, 1)
+    old, young = session.scalars(select(Job.id).order_by(Job.created_at)).all()
+    session.rollback()
+    settings.results_path.mkdir(parents=True)
+    names = {f"{old}-1.json", f"{young}-1.json", f".{old}-2.json.77", "notes.txt"}
+    for name in names:
+        (settings.results_path / name).write_text("1")
+        os.utime(settings.results_path / name, (0, 0))
+    (settings.results_path / "77777-1.json").write_text("its job is not seen yet")
+    run(settings, "job")
+    left = {path.name for path in settings.results_path.iterdir()}
+    assert left == {f"{young}-1.json", "notes.txt", "77777-1.json"}
 
 
 @pytest.mark.usefixtures("past")
@@ -415,28 +434,28 @@ def test_the_daily_run_is_due_at_its_hour_once_and_made_up_for_when_missed(
     session: Session, settings: Settings
 ) -> None:
     settings = settings.model_copy(update={"retention_hour": 3})
-    assert not retention.is_due(session, settings, at(2))
-    assert not retention.is_due(session, settings, at(15))
-    assert retention.is_due(session, settings, at(3))
+    assert not retention_runs.is_due(session, settings, at(2))
+    assert not retention_runs.is_due(session, settings, at(15))
+    assert retention_runs.is_due(session, settings, at(3))
     run(settings)
     session.execute(update(RetentionRun).values(started_at=at(3)))
     session.commit()
-    assert not retention.is_due(session, settings, at(15))
-    assert not retention.is_due(session, settings, at(2) + timedelta(days=1))
-    assert retention.is_due(session, settings, at(9) + timedelta(days=1))
+    assert not retention_runs.is_due(session, settings, at(15))
+    assert not retention_runs.is_due(session, settings, at(2) + timedelta(days=1))
+    assert retention_runs.is_due(session, settings, at(9) + timedelta(days=1))
     # One that was broken off, or stopped, is gone on with.
     session.execute(update(RetentionRun).where(RetentionRun.id == 1).values(ended_at=None))
     session.commit()
-    assert retention.is_due(session, settings, at(15))
+    assert retention_runs.is_due(session, settings, at(15))
 
 
 def test_the_last_run_of_each_table_is_known(session: Session, settings: Settings) -> None:
     add_leftovers(session)
-    before = {row["table"]: row for row in retention.last_runs(session, settings)}
+    before = {row["table"]: row for row in retention_runs.last_runs(session, settings)}
     assert before["job"]["days"] == 180
     assert before["job"]["started_at"] is None
     run(settings)
     run(settings, "job")
-    rows = {row["table"]: row for row in retention.last_runs(session, settings)}
+    rows = {row["table"]: row for row in retention_runs.last_runs(session, settings)}
     assert rows["audit_entry"]["rows_removed"] == 1
     assert rows["job"]["started_at"] > rows["audit_entry"]["started_at"]
