@@ -32,7 +32,7 @@ class HouseRecorder(Recorder):
 
     def __init__(self, house: House) -> None:
         super().__init__(
-            results_folder=house.settings.var_path / "results",
+            results_folder=house.settings.results_path,
             wait_seconds=None,
             worker_id=house.worker_id,
             worker_name=worker_name(),
