@@ -97,6 +97,7 @@ class Housekeeper:
             (self._settle, every),
             (self._open_incidents, every),
             (self._cancel_orphans, every),
+            (self._open_overlaps, 3600.0),
             (self._expire_files, 60.0),
             (self._remove_leftovers, 3600.0),
             (self._end_sessions, 600.0),
@@ -149,6 +150,10 @@ class Housekeeper:
 
     def _open_incidents(self) -> None:
         self._with_session(incidents.scan)
+
+    def _open_overlaps(self) -> None:
+        most = self.settings.overlaps_per_day
+        self._with_session(lambda session: incidents.scan_overlaps(session, most))
 
     def _cancel_orphans(self) -> None:
         self._with_session(follow_ups.cancel_orphans)

@@ -14,8 +14,8 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.core import audit, job_stats
-from app.core.errors import Conflict, NotFound
+from app.core import audit, job_stats, overlaps
+from app.core.errors import Conflict, NotFound, Refused
 from app.core.models import Incident
 from app.core.models.record import IncidentScan
 from app.core.sql import statement
@@ -120,6 +120,50 @@ def scan(session: Session) -> int:
         reported += _report_stalls(session, window)
         reported += _report_slow(session, window)
         last.seen_until = until
+    session.commit()
+    return reported
+
+
+def scan_overlaps(session: Session, most_per_day: int) -> int:
+    """Open incidents for two types of job that ran at once more than `most_per_day` times; commits.
+
+    Looks at the last 24 hours, and says the same of two types once in that time. Runs of one type
+    beside each other are as its queue was set up to run them.
+    """
+    until = session.execute(select(func.clock_timestamp())).scalar_one()
+    since = until - timedelta(hours=_STATS_HOURS)
+    try:
+        found = overlaps.find(session, since=since, until=until, limit=1)
+    except Refused:
+        return 0  # so many runs that everything overlaps
+    reported = 0
+    for pair in found.by_pair:
+        if pair.type1 == pair.type2 or pair.pairs <= most_per_day:
+            continue
+        fingerprint = f"overlap:{pair.type1}:{pair.type2}"
+        is_said = select(Incident.id).where(
+            Incident.fingerprint == fingerprint,
+            Incident.reviewed_at.is_(None),
+            Incident.last_seen_at > since,
+        )
+        if session.scalar(is_said) is not None:
+            continue
+        reported += 1
+        report(
+            session,
+            source="overlap",
+            risk_level="low",
+            fingerprint=fingerprint,
+            text=f"{pair.type1} and {pair.type2} ran at once {pair.pairs} times within a day, "
+            f"{pair.overlap_seconds:.0f} s in all",
+            details={
+                "task": pair.type1,
+                "other_task": pair.type2,
+                "pairs": pair.pairs,
+                "overlap_seconds": pair.overlap_seconds,
+            },
+            seen_at=until,
+        )
     session.commit()
     return reported
 

@@ -120,3 +120,19 @@ def test_a_look_reads_only_what_has_ended_since_the_last(session: Session) -> No
     session.commit()
     assert incidents.scan(session) == 0
     assert set(found(session)) == {"failure:mail:A"}
+
+
+def test_two_types_that_often_run_at_once_are_reported_once_a_day(session: Session) -> None:
+    session.execute(
+        text(
+            "INSERT INTO attempt (job_id, job_created_at, number, task, queue, started_at, ended_at,"
+            " outcome) SELECT n, now(), 1, (ARRAY['mail', 'train', 'rare'])[1 + n % 3], 'q',"
+            " now() - interval '1 hour', now() - interval '30 minutes', 'completed'"
+            " FROM generate_series(1, 12) AS n WHERE n % 3 < 2 OR n = 2"
+        )
+    )
+    session.commit()
+    assert incidents.scan_overlaps(session, most_per_day=10) == 1
+    assert incidents.scan_overlaps(session, most_per_day=10) == 0
+    opened = found(session)["overlap:mail:train"]
+    assert (opened.source, opened.risk_level, opened.details["pairs"]) == ("overlap", "low", 16)

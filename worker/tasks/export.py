@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from datetime import UTC, datetime, timedelta
 
 from app.core import exports, files
@@ -12,8 +11,6 @@ from app.core.tasks import Export
 from worker.tasks.work import Result, Work, built_in
 
 log = logging.getLogger(__name__)
-
-_SECONDS_BETWEEN_REPORTS = 0.5
 
 
 @built_in("export", Export)
@@ -26,14 +23,10 @@ def export(work: Work, asked: Export) -> Result:
         selected = exports.find(session, asked, owner_name, owner_id)
         log.info("exporting %d %s as %s", selected.total, selected.what, asked.format)
         work.progress(0, selected.total, f"Exporting {selected.what}")
-        said_at = time.monotonic()
 
         def report(rows: int) -> None:
-            nonlocal said_at
             work.check()
-            if time.monotonic() - said_at >= _SECONDS_BETWEEN_REPORTS:
-                said_at = time.monotonic()
-                work.progress(rows, selected.total)
+            work.progress(rows, selected.total)
 
         rows = exports.write(session, selected, asked.format, draft, report)
         work.check()
