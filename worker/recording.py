@@ -56,7 +56,6 @@ class HouseRecorder(Recorder):
 
     async def begin(self, desk: Desk, attempt: Attempt, context: JobContext) -> bool:
         """Take the attempt's token. False: the job was put back between its fetch and now."""
-        await desk.register()
         attempt.token = await desk.claim(attempt)
         if attempt.token is None:
             # It is somebody else's, and not ours to end.

@@ -73,6 +73,7 @@ class Desk:
         self._said_dropped_at = time.monotonic()
         self._waiting: set[asyncio.Task[Any]] = set()
         self._flushing = asyncio.Lock()
+        self._registering = asyncio.Lock()
         self._awake = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
 
@@ -86,6 +87,11 @@ class Desk:
             if self._place is None:
                 return False
         self._begin()
+        if self.worker.worker_id != self._registered:
+            try:
+                await self._wait(self.register())
+            except Exception as fault:
+                self._warn(f"the record does not know this worker: {fault!r}")
         return True
 
     async def _find(self) -> None:
@@ -217,23 +223,24 @@ class Desk:
 
     async def register(self) -> None:
         """Say who this worker is, once for each row that Procrastinate gives it."""
-        queue_worker = self.worker.worker_id
-        if queue_worker is None or queue_worker == self._registered:
-            return
-        limits = {
-            name: most for name, task in self.worker.app.tasks.items() if (most := _most(task))
-        }
-        await self._ask(
-            "SELECT {place}.stoker_register(%(id)s, %(worker)s::uuid, %(name)s, %(host)s, %(pid)s,"
-            " %(limits)s::jsonb) AS done",
-            id=queue_worker,
-            worker=None if self._worker_id is None else str(self._worker_id),
-            name=self._name or f"{self.worker.worker_name}@{socket.gethostname()}:{os.getpid()}",
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            limits=_json(limits),
-        )
-        self._registered = queue_worker
+        async with self._registering:
+            queue_worker = self.worker.worker_id
+            if queue_worker is None or queue_worker == self._registered:
+                return
+            tasks = self.worker.app.tasks.items()
+            limits = {name: most for name, task in tasks if (most := _most(task))}
+            await self._ask(
+                "SELECT {place}.stoker_register(%(id)s, %(worker)s::uuid, %(name)s, %(host)s,"
+                " %(pid)s, %(limits)s::jsonb)::text AS done",
+                id=queue_worker,
+                worker=None if self._worker_id is None else str(self._worker_id),
+                name=self._name
+                or f"{self.worker.worker_name}@{socket.gethostname()}:{os.getpid()}",
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                limits=_json(limits),
+            )
+            self._registered = queue_worker
 
     def _say_dropped(self) -> None:
         now = time.monotonic()
