@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0002"
@@ -224,9 +227,141 @@ CREATE TABLE adoption (
 """
 
 
+# Jobs as earlier systems' queries know them. Each status is a branch of its own, so that a condition
+# on it reaches the indexes: one on what an expression gives would not. Each branch is in the order
+# of lists, so that their newest rows are merged from the indexes without a sort.
+_BACKGROUND_JOB = """
+SELECT id, task AS job_type, {status} AS status, worker_name AS claimed_by,
+       attempt_started_at AS claimed_at,
+       CASE WHEN status = 'running' THEN (
+           SELECT max(last_heartbeat_at) + interval '30 seconds' FROM worker
+           WHERE worker.name = job.worker_name AND stopped_at IS NULL
+       ) END AS claim_expires_at,
+       arguments AS params, progress::int AS progress_pct, message AS progress_message,
+       items_done AS processed_count, items_total AS total_count, result, error_message,
+       created_at, started_at, ended_at AS completed_at
+FROM job
+WHERE {condition}
+ORDER BY job.created_at DESC, job.id DESC
+"""
+_JOB_EXECUTION = """
+SELECT id, id AS task_id, task AS task_name, '{word}'::text AS status, '[]'::jsonb AS args,
+       arguments AS kwargs, queue, priority, worker_name AS worker, created_at AS queued_at,
+       scheduled_at AS eta, started_at, ended_at AS completed_at,
+       CASE WHEN ended_at IS NOT NULL AND started_at IS NOT NULL THEN run_ms / 1000.0::float8 END
+           AS execution_time,
+       result, error_message, error_type AS exception_type,
+       CASE WHEN status IN ('failed', 'retrying') THEN (
+           SELECT traceback FROM attempt
+           WHERE attempt.job_id = job.id AND attempt.job_created_at = job.created_at
+             AND traceback IS NOT NULL
+           ORDER BY number DESC LIMIT 1
+       ) END AS traceback,
+       greatest(attempts - 1, 0) AS retry_count, max_attempts - 1 AS max_retries
+FROM job
+WHERE status = '{status}'
+ORDER BY job.created_at DESC, job.id DESC
+"""
+_JOB_STATISTICS = """
+WITH day AS (
+    SELECT begins_at FROM rollup_span
+    WHERE span = 'day' AND NOT EXISTS (
+        SELECT FROM dirty_hour WHERE hour >= begins_at AND hour < begins_at + interval '24 hours'
+    )
+), hour AS (
+    SELECT begins_at FROM rollup_span
+    WHERE span = 'hour' AND refreshed_at >= begins_at + interval '61 minutes'
+      AND NOT EXISTS (SELECT FROM dirty_hour WHERE dirty_hour.hour = begins_at)
+      AND date_trunc('day', begins_at, 'UTC') NOT IN (SELECT begins_at FROM day)
+), gap AS (
+    SELECT lower(range) AS since, upper(range) AS until
+    FROM unnest((
+        SELECT tstzmultirange(tstzrange('-infinity', 'infinity')) - coalesce(range_agg(range), '{}')
+        FROM (
+            SELECT tstzrange(begins_at, begins_at + interval '24 hours') AS range FROM day
+            UNION ALL
+            SELECT tstzrange(begins_at, begins_at + interval '1 hour') FROM hour
+        ) AS counted
+    )) AS range
+), part AS (
+    SELECT name, status, runs, run_ms, min_run_ms, max_run_ms, last_started_at FROM rollup
+    WHERE span = 'day' AND dimension = 'task' AND begins_at IN (SELECT begins_at FROM day)
+    UNION ALL
+    SELECT name, status, runs, run_ms, min_run_ms, max_run_ms, last_started_at FROM rollup
+    WHERE span = 'hour' AND dimension = 'task' AND begins_at IN (SELECT begins_at FROM hour)
+    UNION ALL
+    SELECT task, status, 1, run_ms, run_ms, run_ms, started_at
+    FROM gap CROSS JOIN LATERAL (
+        SELECT task, status, run_ms, started_at FROM job
+        WHERE ended_at >= gap.since AND ended_at < gap.until AND started_at IS NOT NULL
+        OFFSET 0
+    ) AS job
+), used AS (
+    SELECT task,
+           100 * sum(cpu_seconds) / nullif(sum(date_part('epoch', ended_at - started_at))
+               FILTER (WHERE cpu_seconds IS NOT NULL), 0) AS cpu_percent,
+           avg(peak_memory_bytes)::float8 / 1048576 AS memory_mb
+    FROM (
+        SELECT task, cpu_seconds, peak_memory_bytes, started_at, ended_at FROM attempt
+        WHERE ended_at IS NOT NULL ORDER BY ended_at DESC LIMIT 20000
+    ) AS latest
+    GROUP BY task
+), total AS (
+    SELECT name, sum(runs)::bigint AS runs,
+           coalesce(sum(runs) FILTER (WHERE status = 'completed'), 0)::bigint AS completed,
+           coalesce(sum(runs) FILTER (WHERE status = 'failed'), 0)::bigint AS failed,
+           sum(run_ms) FILTER (WHERE status = 'completed') / 1000.0::float8 AS seconds,
+           min(min_run_ms) FILTER (WHERE status = 'completed') / 1000.0::float8 AS shortest,
+           max(max_run_ms) FILTER (WHERE status = 'completed') / 1000.0::float8 AS longest,
+           max(last_started_at) AS last_started_at
+    FROM part
+    WHERE runs > 0
+    GROUP BY name
+)
+SELECT name AS task_name, runs AS total_executions, completed AS successful_executions,
+       failed AS failed_executions, completed::float8 / nullif(completed + failed, 0) AS success_rate,
+       seconds / nullif(completed, 0) AS avg_execution_time, shortest AS min_execution_time,
+       longest AS max_execution_time, cpu_percent AS avg_cpu_percent, memory_mb AS avg_memory_mb,
+       coalesce(seconds / nullif(completed, 0) > 60, false) AS is_slow,
+       last_started_at AS last_execution_at, now() AS updated_at
+FROM total LEFT JOIN used ON used.task = total.name
+"""
+_WORDS = {
+    "pending": "PENDING",
+    "retrying": "RETRY",
+    "running": "STARTED",
+    "completed": "SUCCESS",
+    "failed": "FAILURE",
+    "cancelled": "REVOKED",
+}
+
+
+def _union(branches: Iterable[str]) -> str:
+    return " UNION ALL ".join(f"({branch})" for branch in branches)
+
+
+VIEWS = {
+    "background_jobs": _union(
+        _BACKGROUND_JOB.format(
+            status="'pending'::text" if status == "retrying" else f"'{status}'::text",
+            condition=f"status = '{status}'",
+        )
+        for status in _WORDS
+    ),
+    "job_executions": _union(
+        _JOB_EXECUTION.format(status=status, word=word) for status, word in _WORDS.items()
+    ),
+    "job_statistics": _JOB_STATISTICS,
+}
+
+
 def upgrade() -> None:
     for statement in TABLES.strip().rstrip(";").split(";\n"):
         op.execute(statement)
+    for name, query in VIEWS.items():
+        # An adopted database may still have the earlier system's own table: that one stays.
+        if not op.get_bind().scalar(sa.select(sa.func.to_regclass(name).is_not(None))):
+            op.execute(sa.text(f"CREATE VIEW {name} AS {query}".replace(":", "\\:")))
 
 
 def downgrade() -> None:
