@@ -202,11 +202,15 @@ def test_every_status_of_a_batch_is_documented_and_drawn() -> None:
     compare("status in the drawing", page, set(STATUSES), drawn)
 
 
-def test_every_column_of_batch_jobs_is_documented(database_url: str) -> None:
+@pytest.mark.parametrize(
+    "view", ["batch_jobs", "background_jobs", "job_executions", "job_statistics"]
+)
+def test_every_column_of_a_view_is_documented(database_url: str, view: str) -> None:
     with psycopg.connect(database_url) as connection:
-        columns = connection.execute("SELECT * FROM batch_jobs LIMIT 0").description or []
+        columns = connection.execute(f"SELECT * FROM {view} LIMIT 0").description or []  # type: ignore[call-overload]
     page = REFERENCE / "database.md"
-    compare("column", page, {column.name for column in columns}, set(first_words(page.read_text())))
+    said = section(page, f"## The view `{view}`")
+    compare("column", page, {column.name for column in columns}, set(first_words(said)))
 
 
 def modules() -> list[str]:
