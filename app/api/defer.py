@@ -14,7 +14,7 @@ from app.api.schemas import read_body
 from app.auth import needs
 from app.core import audit, tasks
 from app.core.errors import Conflict, Invalid
-from app.extensions import db
+from app.extensions import current_settings, db
 
 blueprint = Blueprint("defer", __name__, url_prefix="/api/jobs")
 
@@ -65,6 +65,7 @@ def defer() -> Deferred:
             priority=body.priority,
             lock=body.lock,
             schedule_at=body.schedule_at,
+            horizon_seconds=current_settings().waiting_horizon_seconds,
         )
     except exceptions.AlreadyEnqueued as fault:
         raise Conflict(

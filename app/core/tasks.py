@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from sqlalchemy.orm import Session
 
-from app.core import batches, jobs
+from app.core import batches, jobs, waiting_jobs
 from app.core.errors import Invalid, NotFound
 from app.core.users import Actor, authorize
 
@@ -203,6 +203,7 @@ def defer_task(
     priority: int = 0,
     lock: str | None = None,
     schedule_at: datetime | None = None,
+    horizon_seconds: float = waiting_jobs.HORIZON_SECONDS,
 ) -> int:
     """Defer a built-in task for whoever asks; returns the job's id. The caller commits.
 
@@ -222,6 +223,7 @@ def defer_task(
         priority=priority,
         lock=lock,
         schedule_at=schedule_at,
+        horizon_seconds=horizon_seconds,
         owner_name=actor.name,
         model=checked.get("model"),
     )
