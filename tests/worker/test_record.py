@@ -170,7 +170,8 @@ def assert_consistent(db: psycopg.Connection[Row]) -> None:
     ).fetchall()
     for row in rows:
         assert row["attempts"] == row["tries"], row
-        assert row["open"] == (1 if row["status"] == "running" else 0), row
+        # Of a worker that is killed between the two, the attempt has ended and the job has not.
+        assert row["open"] in ((0, 1) if row["status"] == "running" else (0,)), row
         if row["status"] in final:
             assert (row["ends"], row["last_status"]) == (1, row["status"]), row
             assert row["outcome"] in (row["status"], None), row
@@ -450,13 +451,10 @@ def test_a_record_that_does_not_answer_does_not_keep_a_job(
 ) -> None:
     job_id = defer(shop, "fail")
     with psycopg.connect(settings.database_url) as blocker:
-        # Only what the middleware writes: the trigger closes attempts, and would wait as well.
         blocker.execute("SELECT pg_advisory_xact_lock(77)")
         db.execute(
-            "CREATE FUNCTION stall() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-            " PERFORM pg_advisory_xact_lock(77); RETURN NEW; END $$;"
-            "CREATE TRIGGER stall BEFORE UPDATE OF traceback ON attempt"
-            " FOR EACH ROW EXECUTE FUNCTION stall()"
+            "CREATE OR REPLACE FUNCTION stoker_end(ends jsonb) RETURNS int LANGUAGE plpgsql AS $$"
+            " BEGIN PERFORM pg_advisory_xact_lock(77); RETURN 1; END $$"
         )
 
         def release() -> None:
