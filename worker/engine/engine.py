@@ -187,7 +187,8 @@ class Engine:
         )
         run = Run(spec, Connection(spec, socket), process)
         run.tasks.append(asyncio.create_task(run.watch_exit()))
-        run.tasks.append(asyncio.create_task(logfile.follow(log, run.is_ready)))
+        follow = logfile.follow(log, run.is_ready, lambda: run.is_over)
+        run.tasks.append(asyncio.create_task(follow))
         return run
 
     async def _until_ready(self, run: Run) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 logger = logging.getLogger("stoker.engine")
@@ -78,10 +79,13 @@ def strip(line: str) -> str:
     return line
 
 
-async def follow(path: Path, is_ready: asyncio.Event) -> None:
+async def follow(
+    path: Path, is_ready: asyncio.Event, is_over: Callable[[], bool] = lambda: False
+) -> None:
     """Pass the engine's warnings and errors on to our log as they come, until cancelled.
 
-    The warnings of every start tell an operator nothing: until it is ready they are details.
+    The warnings of every start tell an operator nothing: until it is ready they are details. So is
+    whatever it says of its end.
     """
     position = 0
     while True:
@@ -106,7 +110,9 @@ async def follow(path: Path, is_ready: asyncio.Event) -> None:
             passed += 1
             if passed > _BURST_LINES:
                 break
-            if found[1] != "WARNING":
+            if is_over():
+                logger.debug("%s", message)
+            elif found[1] != "WARNING":
                 logger.error("%s", message)
             else:
                 logger.log(logging.WARNING if is_ready.is_set() else logging.DEBUG, "%s", message)
