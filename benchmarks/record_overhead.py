@@ -49,7 +49,8 @@ def make_app(url: str, is_ours: bool) -> procrastinate.App:
     options: dict[str, Any] = {}
     if is_ours:
         options = {"pool_factory": UncheckedPool, "configure": _set_autocommit}
-    app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=url, **options))
+    connector = procrastinate.PsycopgConnector(conninfo=url, **options)
+    app = procrastinate.App(connector=connector, import_paths=[])
 
     @app.task(name="noop", queue="benchmark")
     async def noop(number: int) -> None:
@@ -129,15 +130,14 @@ def _database(server: str, name: str) -> str:
             connection.execute(SchemaManager.get_schema())
         return url
     schema.upgrade(url)
-    if name == "recorded":
-        # As in an adopted app: its queue is tuned by nobody.
-        with psycopg.connect(url) as connection:
-            connection.execute(
-                "ALTER FUNCTION procrastinate_fetch_job_v2 RESET plan_cache_mode;"
-                " DROP INDEX procrastinate_jobs_worker_id_idx;"
-                " ALTER TABLE procrastinate_jobs RESET"
-                " (autovacuum_vacuum_scale_factor, autovacuum_vacuum_cost_delay)"
-            )
+    # As in an adopted app, whose queue nobody tunes: else two things would be measured at once.
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "ALTER FUNCTION procrastinate_fetch_job_v2 RESET plan_cache_mode;"
+            " DROP INDEX procrastinate_jobs_worker_id_idx;"
+            " ALTER TABLE procrastinate_jobs RESET"
+            " (autovacuum_vacuum_scale_factor, autovacuum_vacuum_cost_delay)"
+        )
     return url
 
 
