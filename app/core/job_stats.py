@@ -52,7 +52,7 @@ def by_task(
         "task",
         since=None if hours is None else datetime.now(UTC) - timedelta(hours=hours),
         owner_name=owner_name,
-        with_histograms=True,
+        histograms_of=("completed",),
     )
     stats = (_stats(task, by_status) for task, by_status in sorted(found.items()))
     return [each for each in stats if each.total_runs]

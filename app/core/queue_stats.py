@@ -70,7 +70,7 @@ def queues(session: Session, owner_name: str | None = None) -> list[QueueFigures
         "queue",
         since=datetime.now(UTC) - timedelta(hours=_RECENT_HOURS),
         owner_name=owner_name,
-        with_histograms=True,
+        histograms_of=("completed",),
     )
     return [_figures(name, counts, recent.get(name, {})) for name, counts in sorted(ever.items())]
 

@@ -6,7 +6,7 @@ rollups, the edges from the jobs' rows, in one statement.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -73,12 +73,12 @@ def count(
     until: datetime | None = None,
     owner_name: str | None = None,
     with_waiting: bool = False,
-    with_histograms: bool = False,
+    histograms_of: Sequence[str] = (),
 ) -> Tallies:
     """Tallies by a dimension's name (task, queue, model or status) and then by stored status.
 
     Those that run are always counted, those that wait only when asked for. With `owner_name` only
-    that user's jobs are.
+    that user's jobs are. Histograms are of the statuses named.
     """
     asked = {
         "dimension": dimension,
@@ -86,9 +86,9 @@ def count(
         "until": until,
         "with_waiting": with_waiting,
         "bounds": BOUNDS,
+        "histograms": list(histograms_of),
     }
     if owner_name is None:
-        asked["with_runs"] = with_histograms
         rows: Iterable[Any] = session.execute(statement("tallies", "tally"), asked)
     else:
         asked["owner_name"] = owner_name

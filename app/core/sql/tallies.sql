@@ -68,17 +68,16 @@ SELECT name, status, sum(jobs)::bigint AS jobs, 0::bigint AS later, sum(runs)::b
        sum(run_ms)::bigint AS run_ms, min(min_run_ms) AS min_run_ms, max(max_run_ms) AS max_run_ms,
        max(last_started_at) AS last_started_at, sum(waits)::bigint AS waits,
        sum(wait_ms)::bigint AS wait_ms,
-       CASE WHEN CAST(:with_runs AS boolean)
-           THEN string_agg(array_send(run_histogram), ''::bytea) END AS histograms,
+       string_agg(array_send(run_histogram), ''::bytea)
+           FILTER (WHERE status = ANY (CAST(:histograms AS text[]))) AS histograms,
        NULL::bytea AS buckets
 FROM rolled
 GROUP BY name, status
 UNION ALL
 SELECT name, status, count(*), 0, count(run_ms), coalesce(sum(run_ms), 0)::bigint, min(run_ms),
        max(run_ms), max(started_at), count(wait_ms), coalesce(sum(wait_ms), 0)::bigint, NULL,
-       CASE WHEN CAST(:with_runs AS boolean)
-           THEN string_agg(int2send(width_bucket(run_ms, CAST(:bounds AS bigint[]))::int2), ''::bytea)
-       END
+       string_agg(int2send(width_bucket(run_ms, CAST(:bounds AS bigint[]))::int2), ''::bytea)
+           FILTER (WHERE status = ANY (CAST(:histograms AS text[])))
 FROM ended
 WHERE name IS NOT NULL
 GROUP BY name, status
@@ -104,7 +103,8 @@ SELECT CASE :dimension WHEN 'task' THEN task WHEN 'queue' THEN queue WHEN 'model
        count(wait_ms) AS waits, coalesce(sum(wait_ms), 0)::bigint AS wait_ms,
        NULL::bytea AS histograms,
        string_agg(int2send(width_bucket(run_ms, CAST(:bounds AS bigint[]))::int2), ''::bytea)
-           FILTER (WHERE ended_at IS NOT NULL AND started_at IS NOT NULL) AS buckets
+           FILTER (WHERE ended_at IS NOT NULL AND started_at IS NOT NULL
+                   AND status = ANY (CAST(:histograms AS text[]))) AS buckets
 FROM job
 WHERE owner_name = :owner_name
   AND (ended_at >= coalesce(CAST(:since AS timestamptz), '-infinity')
