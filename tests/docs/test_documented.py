@@ -76,18 +76,18 @@ def test_every_command_is_documented_with_its_options(app: Flask) -> None:
     text = page.read_text()
     real = dict(commands(app))
     described = {match[1] for match in re.finditer(r"^\| `(flask (?!db)\w+ \w+)", text, re.M)}
-    described |= {match[1] for match in re.finditer(r"^## (flask up)$", text, re.M)}
+    described |= {match[1] for match in re.finditer(r"^## (flask (?:up|adopt))$", text, re.M)}
     compare("command", page, set(real), described)
     for name, command in real.items():
-        if name == "flask up":
-            said = section(page, "## flask up")
+        if name in ("flask up", "flask adopt"):
+            said = section(page, f"## {name}")
         else:
             said = next(line for line in text.splitlines() if line.startswith(f"| `{name}"))
         options = {
             option
             for parameter in command.params
             if isinstance(parameter, click.Option) and not parameter.hidden
-            for option in parameter.opts
+            for option in (*parameter.opts, *parameter.secondary_opts)
             if option.startswith("--")
         }
         said_options = set(re.findall(r"`(--[\w-]+)`", said))
@@ -103,7 +103,7 @@ def test_every_command_that_a_page_tells_to_run_exists(app: Flask) -> None:
         for code in re.findall(r"`[^`\n]+`", text) + re.findall(
             r"^```sh\n(.*?)^```", text, re.M | re.S
         ):
-            for name in re.findall(r"\bflask ((?:users|keys|db) \w+|up\b)", code):
+            for name in re.findall(r"\bflask ((?:users|keys|db) \w+|(?:up|adopt)\b)", code):
                 assert f"flask {name}" in known, f"{page.name} tells to run `flask {name}`"
             for target in re.findall(r"\bmake ([a-z][a-z-]*)\b", code):
                 assert target in targets, f"{page.name} tells to run `make {target}`"
