@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from alembic.util import CommandError
 from psycopg.conninfo import conninfo_to_dict
 
 from app.core import embedded, schema
@@ -190,7 +191,12 @@ def restore(settings: Settings, database_url: str, backup: Backup) -> None:
         settings.files_path.mkdir(parents=True, exist_ok=True)
         with tarfile.open(backup.files_path) as tar:
             tar.extractall(settings.files_path, filter="data")
-    schema.upgrade(database_url)
+    try:
+        schema.upgrade(database_url)
+    except (RuntimeError, CommandError) as fault:
+        raise BackupFailed(
+            f"The backup is restored, but its schema can't be brought to this version's: {fault}"
+        ) from fault
 
 
 def program_for(name: str, database_url: str) -> Path:

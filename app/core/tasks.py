@@ -207,14 +207,19 @@ def defer_task(
 ) -> int:
     """Defer a built-in task for whoever asks; returns the job's id. The caller commits.
 
-    Raises NotFound (the task), Invalid (an argument), and Forbidden (the task needs a scope that
-    the actor lacks).
+    Raises NotFound (the task, or a batch that the actor may not see), Invalid (an argument), and
+    Forbidden (the task needs a scope that the actor lacks).
     """
     spec = get(name)
     authorize(actor, spec.scope)
     checked = validate(name, arguments)
+    # It sees no more through a job than by itself.
+    if "batch_id" in checked:
+        batches.get(session, checked["batch_id"], actor.owner_filter)
+    elif spec.arguments is BatchAudit:
+        authorize(actor, "operate")  # incidents are for operators
     if spec.arguments is Export and actor.owner_filter is not None:
-        checked["owner"] = actor.name  # it sees no more through a job than by itself
+        checked["owner"] = actor.name
     return jobs.defer(
         session,
         name,

@@ -16,6 +16,7 @@ from sqlalchemy import insert, select, text
 from sqlalchemy.orm import Session
 
 from app.core import exports, jobs, keys, tasks, users
+from app.core.errors import NotFound
 from app.core.models import File, Incident, Job
 from app.core.settings import Settings
 from app.core.tasks import Export
@@ -147,7 +148,8 @@ def test_a_batchs_results_are_exported_in_input_order(stack: Stack) -> None:
         ("bad", False),
         ("c", True),
     ]
-    assert run(stack, "export", what="results", batch_id="batch_none").status == "failed"
+    with pytest.raises(NotFound):
+        run(stack, "export", what="results", batch_id="batch_none")
 
 
 def test_an_aborted_export_leaves_no_file(stack: Stack) -> None:
@@ -171,3 +173,25 @@ def test_an_aborted_export_leaves_no_file(stack: Stack) -> None:
     assert status() == "cancelled", stack.logs()
     assert stack.session.scalars(select(File).where(File.purpose == "export")).all() == []
     assert list(stack.settings.files_path.iterdir()) == []
+
+
+def test_an_export_goes_on_when_the_worker_was_stopped_in_its_middle(stack: Stack) -> None:
+    add_jobs(stack.session, 100_000)
+    worker = stack.start()
+    actor = users.actor_of(users.ensure_admin(stack.session))
+    job_id = tasks.defer_task(stack.session, "export", {"what": "jobs", "format": "zip"}, actor)
+    stack.session.commit()
+
+    def job() -> Job:
+        stack.session.rollback()
+        stack.session.expire_all()
+        return stack.session.scalars(select(Job).where(Job.id == job_id)).one()
+
+    wait_until(lambda: job().items_total, "the export runs")
+    worker.terminate()
+    assert worker.wait(30) == 0
+    assert (job().status, job().attempts) == ("pending", 1), stack.logs()
+    stack.start()
+    wait_until(lambda: job().ended_at, "the export has ended", 90)
+    assert (job().status, job().attempts) == ("completed", 2)
+    assert len(stack.session.scalars(select(File).where(File.purpose == "export")).all()) == 1

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core import follow_ups, incidents, jobs, tasks, users
+from app.core.errors import NotFound
 from app.core.models import Batch, File, Incident, Job
 from app.core.settings import Settings
 from tests.conftest import wait_until
@@ -129,9 +130,8 @@ def test_what_can_not_be_evaluated_again_fails_with_the_reason(stack: Stack) -> 
     assert wait(stack, defer(stack, "re_evaluation", batch_id=first.id, model="none")).status == (
         "failed"
     )
-    assert wait(stack, defer(stack, "re_evaluation", batch_id="batch_x", model="judge")).status == (
-        "failed"
-    )
+    with pytest.raises(NotFound):
+        defer(stack, "re_evaluation", batch_id="batch_x", model="judge")
 
 
 def test_cancelling_the_task_cancels_its_batch(stack: Stack) -> None:
