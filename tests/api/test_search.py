@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
 
-from app.core import job_lists, job_search
+from app.core import job_lists, job_matching, job_orders, job_search
 from tests.api.conftest import error_of
 from tests.api.records import BEGIN, Record
 from tests.api.test_api_jobs import JOB_FIELDS, ids, pages
@@ -147,7 +147,7 @@ def test_what_is_common_is_found_like_what_is_rare(
 ) -> None:
     expected = found(client, q)
     assert expected
-    for module in (job_lists, job_search):
+    for module in (job_lists, job_matching, job_orders, job_search):
         monkeypatch.setattr(module, "COUNT_LIMIT", common)
     assert found(client, q, limit=2) == expected
     assert sorted(found(client, q, sort="progress", limit=2)) == sorted(expected)

@@ -11,10 +11,12 @@ import pytest
 from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session
 
-from app.core import job_lists, job_search, job_types
-from app.core.job_lists import Matching, Sort, Wanted
-from app.core.job_search import Filters
+from app.core import job_lists, job_search, job_types, search_conditions
+from app.core.job_lists import Wanted
+from app.core.job_matching import COUNT_LIMIT, Matching
+from app.core.job_orders import Sort
 from app.core.models import Job
+from app.core.search_conditions import Filters
 
 JOBS = 20_000
 
@@ -130,7 +132,7 @@ def check_plans(engine: Engine, read: Callable[[Session], object]) -> None:
             plan = "\n".join(row[0] for row in rows)
             for scan in _SCAN.finditer(plan):
                 # A count that its limit stops may read the first rows as they lie.
-                assert float(scan[1]) in (0, job_lists.COUNT_LIMIT + 1), plan
+                assert float(scan[1]) in (0, COUNT_LIMIT + 1), plan
                 assert int(scan[2] or 0) < JOBS / 10, plan
 
 
@@ -154,7 +156,7 @@ def test_every_list_is_served_by_indexes(
 @pytest.mark.parametrize("q", SEARCHES)
 def test_every_search_is_served_by_indexes(history: Engine, q: str) -> None:
     def read(session: Session) -> None:
-        search = job_search.read(q, Filters(), owner_name=None)
+        search = search_conditions.read(q, Filters(), owner_name=None)
         job_search.find(session, search, Wanted(limit=5))
         job_search.find(session, search, Wanted(sort="progress", limit=5))
 
@@ -164,7 +166,7 @@ def test_every_search_is_served_by_indexes(history: Engine, q: str) -> None:
 def test_the_filters_by_time_and_duration_are_served_by_indexes(history: Engine) -> None:
     def read(session: Session) -> None:
         for filters in (Filters(has_error=True), Filters(min_duration=200.0)):
-            search = job_search.read(None, filters, owner_name="user_7")
+            search = search_conditions.read(None, filters, owner_name="user_7")
             job_search.find(session, search, Wanted(limit=5))
 
     check_plans(history, read)

@@ -12,9 +12,9 @@ from app.api.jobs import answers
 from app.api.jobs.queries import ListQuery, SearchQuery
 from app.api.openapi import describe, read_query
 from app.auth import needs
-from app.core import job_lists, job_search, job_types
+from app.core import job_lists, job_search, job_types, search_conditions
 from app.core.job_lists import Wanted
-from app.core.job_search import Filters
+from app.core.search_conditions import Filters
 from app.core.status import API
 from app.extensions import db
 
@@ -72,7 +72,7 @@ def search() -> answers.SearchResult:
     """Jobs by words, fields and filters, and how what was found is made up."""
     asked = read_query(SearchQuery)
     given = asked.model_dump(include=set(Filters.__dataclass_fields__))
-    search = job_search.read(
+    search = search_conditions.read(
         asked.q,
         Filters(statuses=API.read_list(asked.status), **given),
         owner_name=owner_name(),

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from app.api.openapi import Limit, Offset, Query
-from app.core.job_lists import Order, Sort
+from app.core.job_orders import Order, Sort
 
 _STATUS_WORDS = (
     "Statuses, separated by commas: pending, running (or processing), completed, failed, cancelled;"
