@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from app.core import archive, jobs, queue_indexes, recovery, tasks
 from app.core.db import make_engine
 from app.core.settings import Settings, load_settings
+from app.factory import create_app
 from tests.adopt.conftest import Connection, Flask
 from tests.conftest import ROOT, process_environment, wait_until
 from worker.housekeeper import TASKS
@@ -194,3 +195,15 @@ def run_worker(settings: Settings, **environment: str) -> subprocess.CompletedPr
         timeout=60,
         check=False,
     )
+
+
+def test_the_web_is_ready_without_a_worker(watched: str, tmp_path: Path) -> None:
+    app = create_app(load_settings(database_url=watched, var=tmp_path / "var"))
+    try:
+        answer = app.test_client().get("/readyz")
+    finally:
+        with app.app_context():
+            app.extensions["sqlalchemy"].engine.dispose()
+
+    assert answer.status_code == 200
+    assert answer.get_json()["checks"] == {"database": True, "schema": True}
