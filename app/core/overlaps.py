@@ -233,9 +233,11 @@ def _profile(at: Ints, level: Ints) -> list[Point]:
     if len(at) > MOST_POINTS:
         slices = np.minimum((at - at[0]) * MOST_POINTS // (at[-1] - at[0] + 1), MOST_POINTS - 1)
         # Of each slice the first of the highest.
-        order = np.lexsort((at, -level, slices))
-        is_first = np.append(True, slices[order][1:] != slices[order][:-1])
-        kept = order[is_first]
+        begins = np.flatnonzero(np.append(True, slices[1:] != slices[:-1]))
+        highest = np.maximum.reduceat(level, begins)
+        sizes = np.diff(np.append(begins, len(level)))
+        kept = np.flatnonzero(level == np.repeat(highest, sizes))
+        kept = kept[np.append(True, slices[kept][1:] != slices[kept][:-1])]
         at, level = at[kept], level[kept]
     return [Point(_moment(moment), int(running)) for moment, running in zip(at, level, strict=True)]
 
