@@ -11,7 +11,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-import procrastinate
 import psycopg
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -24,6 +23,7 @@ from app.core.logging import configure_logging
 from app.core.settings import Settings, SettingsError, load_settings
 from app.core.workers import Pulse
 from worker.heart import Heart
+from worker.queue_connector import make_housekeeping_app
 from worker.upkeep import Upkeep
 from worker.webhooks import Courier
 
@@ -45,14 +45,7 @@ class Housekeeper:
         self.sessions: SessionFactory = sessionmaker(
             make_engine(settings, "housekeeper", pool_size=6), expire_on_commit=False
         )
-        self.queue_app = procrastinate.App(
-            connector=procrastinate.SyncPsycopgConnector(
-                conninfo=settings.database_url,
-                kwargs=connect_args("housekeeper queue"),
-                min_size=1,
-                max_size=2,
-            )
-        )
+        self.queue_app = make_housekeeping_app(settings)
         self.stopping = threading.Event()
         self._is_leader = False
 
