@@ -25,7 +25,7 @@ JUDGEMENT = json.dumps({"verdict": "retry", "summary": "The disk was full; try a
 def stack(settings: Settings, session: Session, tmp_path: Path) -> Iterator[Stack]:
     # One slot: a task that held it while its batch runs would keep the next from starting.
     stack = Stack(settings, session, tmp_path, {"STOKER_TASK_SLOTS": "1"})
-    stack.write_models(fake={}, judge={"FAKE_ANSWER": JUDGEMENT})
+    stack.write_models(fake={}, judge={"FAKE_ANSWER": JUDGEMENT}, slow={"FAKE_DELAY": "60"})
     yield stack
     stack.stop()
 
@@ -136,8 +136,9 @@ def test_what_can_not_be_evaluated_again_fails_with_the_reason(stack: Stack) -> 
 
 def test_cancelling_the_task_cancels_its_batch(stack: Stack) -> None:
     stack.start()
-    first = stack.wait(stack.submit([chat("a", "SLOW 3")]))
-    job_id = defer(stack, "re_evaluation", batch_id=first.id, model="judge")
+    stack.start("worker.housekeeper")
+    first = stack.wait(stack.submit([chat("a")]))
+    job_id = defer(stack, "re_evaluation", batch_id=first.id, model="slow")
     query = select(Batch).where(Batch.idempotency_key == follow_ups.key_of(job_id))
 
     def second() -> Batch | None:
@@ -150,7 +151,6 @@ def test_cancelling_the_task_cancels_its_batch(stack: Stack) -> None:
         "the task is cancelled while it waits",
     )
     stack.session.commit()
-    stack.start("worker.housekeeper")
     batch = second()
     assert batch is not None
     assert stack.wait(batch).status == "cancelled"
