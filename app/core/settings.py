@@ -59,7 +59,10 @@ class Settings(BaseSettings):
         "suffice; beyond it pages refresh on their timer.",
     )
     stream_user_limit: int = Field(
-        100, ge=1, le=4096, description="Live streams and waiting polls of one user per web process."
+        100,
+        ge=1,
+        le=4096,
+        description="Live streams and waiting polls of one user per web process.",
     )
     stream_port: int = Field(
         4081, ge=1, le=65535, description="Port of the process that only streams, behind nginx."
@@ -134,7 +137,10 @@ class Settings(BaseSettings):
         8, ge=1, le=64, description="Batches that may share the engine's window at once."
     )
     task_slots: int = Field(
-        2, ge=1, le=16, description="Exports, backups and other built-in tasks that may run at once."
+        2,
+        ge=1,
+        le=16,
+        description="Exports, backups and other built-in tasks that may run at once.",
     )
     model_turn_seconds: Seconds = Field(
         900.0,
