@@ -128,5 +128,5 @@ class Recorder:
             return {"result": {outcome.MARK: "not kept", "error": str(fault)[:500]}}
 
 
-_default = Recorder(results_folder=os.environ.get("STOKER_RESULTS_FOLDER"))
+_default = Recorder(results_folder=os.environ.get("RECORD_RESULTS_FOLDER"))
 middleware = _default.middleware
