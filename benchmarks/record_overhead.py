@@ -1,6 +1,6 @@
 """What the record costs: no-op jobs a second with it and without.
 
-    python -m benchmarks.record_overhead [--jobs 1000] [--rounds 5]
+    python -m benchmarks.record_overhead [--jobs 2500] [--rounds 5]
     python -m benchmarks.record_overhead logging
 
 The same Procrastinate app runs the same jobs on three databases of one server, in turns: bare
@@ -79,7 +79,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("what", nargs="?", default="jobs", choices=["jobs", "logging", "run"])
-    parser.add_argument("--jobs", type=int, default=1000)
+    parser.add_argument("--jobs", type=int, default=2500)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--url")
     parser.add_argument("--variant", choices=VARIANTS)
