@@ -3,6 +3,9 @@
 --
 -- They run with the rights of who installed them: a program whose jobs are recorded needs none on
 -- our tables. clock_timestamp() everywhere: a transaction may hold many changes of one job.
+--
+-- An id may come again, after a TRUNCATE ... RESTART IDENTITY: it means the job that is open, else the
+-- newest.
 
 -- What a list finds a job by, lower case and bounded.
 CREATE OR REPLACE FUNCTION {schema}.stoker_words(
@@ -78,7 +81,7 @@ BEGIN
             started_at = coalesce(started_at, moment), attempt_started_at = moment,
             wait_ms = coalesce(wait_ms, greatest(0, 1000 * date_part(
                 'epoch', moment - greatest(created_at, coalesce(NEW.scheduled_at, created_at)))))
-        WHERE id = NEW.id
+        WHERE id = NEW.id AND ended_at IS NULL
         RETURNING created_at, started_at = moment AS is_first INTO before;
         IF FOUND AND before.is_first THEN
             WITH opened AS (
@@ -104,7 +107,7 @@ BEGIN
             progress = CASE WHEN now_is = 'completed' THEN 100 ELSE progress END,
             error_type = CASE WHEN now_is <> 'completed' THEN error_type END,
             error_message = CASE WHEN now_is <> 'completed' THEN error_message END
-        WHERE id = NEW.id
+        WHERE id = NEW.id AND ended_at IS NULL
         RETURNING created_at, message INTO before;
         IF FOUND THEN
             UPDATE {schema}.attempt SET ended_at = moment, outcome = now_is
@@ -128,7 +131,7 @@ BEGIN
 
     -- And all else: old jobs, later attempts, retries, cancellations, changes by hand.
     SELECT created_at, status, ended_at, message INTO before
-    FROM {schema}.job WHERE id = NEW.id ;
+    FROM {schema}.job WHERE id = NEW.id ORDER BY ended_at IS NULL DESC, created_at DESC LIMIT 1;
     IF NOT FOUND THEN
         RETURN NULL;  -- older than the record
     END IF;
@@ -267,7 +270,8 @@ BEGIN
     IF current_setting('stoker.is_moving', true) = 'on' THEN
         RETURN NULL;
     END IF;
-    SELECT created_at, status, message INTO before FROM {schema}.job WHERE id = OLD.id;
+    SELECT created_at, status, message INTO before
+    FROM {schema}.job WHERE id = OLD.id ORDER BY ended_at IS NULL DESC, created_at DESC LIMIT 1;
     IF NOT FOUND OR before.status NOT IN ('pending', 'retrying', 'running') THEN
         RETURN NULL;
     END IF;
@@ -412,7 +416,8 @@ BEGIN
             message text)
         ORDER BY job, number
     LOOP
-        SELECT created_at INTO born FROM {schema}.job WHERE id = e.job;
+        SELECT created_at INTO born
+        FROM {schema}.job WHERE id = e.job ORDER BY ended_at IS NULL DESC, created_at DESC LIMIT 1;
         UPDATE {schema}.attempt AS mine
         SET ended_at = CASE WHEN e.outcome IS NULL THEN mine.ended_at
                 ELSE coalesce(mine.ended_at, clock_timestamp()) END,
@@ -467,7 +472,8 @@ BEGIN
             job bigint, number int, done bigint, total bigint, percent int, message text)
         ORDER BY job
     LOOP
-        SELECT created_at INTO born FROM {schema}.job WHERE id = s.job;
+        SELECT created_at INTO born
+        FROM {schema}.job WHERE id = s.job ORDER BY ended_at IS NULL DESC, created_at DESC LIMIT 1;
         UPDATE {schema}.job
         SET items_done = coalesce(s.done, items_done), items_total = coalesce(s.total, items_total),
             progress = coalesce(s.percent, progress), message = coalesce(s.message, job.message)
