@@ -19,7 +19,7 @@ from tests.api.conftest import error_of
 MakeClient = Callable[[str | None], FlaskClient]
 
 OPEN = {"static", "operation.health", "operation.readyz", "sign_in.index", "sign_in.show"}
-OPEN |= {"sign_in.sign_in"}
+OPEN |= {"sign_in.sign_in", "description.describe"}
 SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
 
 
