@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +12,7 @@ import psycopg
 import pytest
 
 from app.core.settings import Settings
+from tests.conftest import wait_until
 
 Connection = psycopg.Connection[Any]
 
@@ -69,3 +72,58 @@ def test_a_queue_that_counts_from_one_again_goes_on_and_its_past_stays(db: Conne
     ]
     attempts = "SELECT outcome FROM attempt ORDER BY job_created_at"
     assert db.execute(attempts).fetchall() == [("failed",), ("completed",)]
+
+
+def test_an_argument_of_any_size_may_be_called_user_or_model(db: Connection) -> None:
+    cards = "".join(hashlib.sha256(str(card).encode()).hexdigest() for card in range(500))
+    job_id = defer(db, user={"cards": cards}, model=cards)
+    row = db.execute(
+        "SELECT length(owner_name), length(model), arguments ->> 'model' = %s FROM job"
+        " WHERE id = %s",
+        [cards, job_id],
+    ).fetchone()
+    assert row == (200, 200, True)
+
+
+def test_how_a_deleted_job_ended_may_be_said_late(db: Connection) -> None:
+    job_id = defer(db)
+    fetch(db, job_id)
+    db.execute("DELETE FROM procrastinate_jobs WHERE id = %s", [job_id])
+    assert db.execute("SELECT status FROM job").fetchone() == ("completed",)
+    db.execute("DELETE FROM dirty_hour")
+
+    for _ in range(2):
+        say_end(db, job_id, outcome="failed", error_type="OSError", error_message="disk full")
+
+    assert db.execute("SELECT status, error_type FROM job").fetchall() == [("failed", "OSError")]
+    assert db.execute("SELECT outcome, error_message FROM attempt").fetchall() == [
+        ("failed", "disk full")
+    ]
+    assert db.execute("SELECT to_status FROM job_transition ORDER BY id").fetchall() == [
+        ("running",),
+        ("failed",),
+    ]
+    assert db.execute("SELECT count(*) FROM dirty_hour").fetchone() == (1,)
+
+
+def test_the_end_of_a_job_and_what_is_said_of_it_wait_for_each_other_in_one_order(
+    db: Connection, settings: Settings
+) -> None:
+    job_id = defer(db)
+    fetch(db, job_id)
+    said = threading.Thread(
+        target=say_end, args=(db, job_id), kwargs={"outcome": "failed", "error_type": "OSError"}
+    )
+    with psycopg.connect(settings.database_url) as other:
+        # As the trigger does in its first statement, before it comes to the attempt.
+        other.execute("SELECT FROM job WHERE id = %s FOR UPDATE", [job_id])
+        said.start()
+        wait_until(
+            lambda: (
+                other.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone() != (0,)
+            ),
+            "it waits for the job",
+        )
+        end(other, job_id, "failed")
+    said.join()
+    assert db.execute("SELECT status, error_type FROM job").fetchall() == [("failed", "OSError")]

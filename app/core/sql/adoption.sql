@@ -136,7 +136,7 @@ WITH queued AS MATERIALIZED (
          owner_name, model, status, attempts, cancel_requested_at, progress, started_at,
          attempt_started_at, ended_at, run_ms, wait_ms)
     SELECT id, created_at, task_name, queue_name, priority, lock, queueing_lock, args, scheduled_at,
-           args ->> 'user', args ->> 'model', is_now, tries, abort_at,
+           left(args ->> 'user', 200), left(args ->> 'model', 200), is_now, tries, abort_at,
            CASE WHEN is_now = 'completed' THEN 100 ELSE 0 END, first_at, latest_at, ended_at, run_ms,
            wait_ms
     FROM fact WHERE known_at IS NULL

@@ -30,7 +30,8 @@ BEGIN
             (id, created_by, task, queue, priority, lock, queueing_lock, arguments, scheduled_at,
              owner_name, model)
         SELECT id, nullif(current_setting('application_name'), ''), task_name, queue_name, priority,
-               lock, queueing_lock, args, scheduled_at, args ->> 'user', args ->> 'model'
+               lock, queueing_lock, args, scheduled_at, left(args ->> 'user', 200),
+               left(args ->> 'model', 200)  -- whatever an app calls so: an index has its limit
         FROM deferred
         RETURNING id, created_at, task, owner_name, arguments
     )
@@ -397,7 +398,7 @@ $$;
 -- {job, number, [token], [outcome], [error_type], [error_message], [traceback], [result],
 --  [result_bytes], [cpu_seconds], [peak_memory_bytes], [gpu_seconds], [done], [total], [percent],
 --  [message]}.
--- An outcome closes the attempt, unless it is closed by another. Returns how many were found; said
+-- An outcome closes the attempt, unless it is closed by another that knew how it ended. Returns how many were found; said
 -- twice it changes nothing the second time.
 CREATE OR REPLACE FUNCTION {schema}.stoker_end(ends jsonb) RETURNS int
 LANGUAGE plpgsql SECURITY DEFINER
@@ -405,6 +406,8 @@ SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan A
 DECLARE
     e record;
     born timestamptz;
+    ended timestamptz;
+    is_about_job boolean;
     words_of_error text;
     found_count int := 0;
 BEGIN
@@ -418,6 +421,12 @@ BEGIN
     LOOP
         SELECT created_at INTO born
         FROM {schema}.job WHERE id = e.job ORDER BY ended_at IS NULL DESC, created_at DESC LIMIT 1;
+        is_about_job := num_nonnulls(e.result, e.result_bytes, e.error_type, e.done, e.total,
+            e.percent, e.message) > 0;
+        IF is_about_job THEN
+            -- The job before its attempt, as the triggers lock them.
+            PERFORM FROM {schema}.job WHERE created_at = born AND id = e.job FOR NO KEY UPDATE;
+        END IF;
         UPDATE {schema}.attempt AS mine
         SET ended_at = CASE WHEN e.outcome IS NULL THEN mine.ended_at
                 ELSE coalesce(mine.ended_at, clock_timestamp()) END,
@@ -427,13 +436,12 @@ BEGIN
             peak_memory_bytes = e.peak_memory_bytes, gpu_seconds = e.gpu_seconds
         WHERE mine.job_id = e.job AND mine.number = e.number AND mine.job_created_at = born
           AND (e.token IS NULL OR mine.token = e.token)
-          AND (mine.outcome IS NULL OR e.outcome IS NULL OR mine.outcome = e.outcome);
+          AND (mine.outcome IS NULL OR e.outcome IS NULL OR mine.outcome IN (e.outcome, 'deleted'));
         IF NOT FOUND THEN
             CONTINUE;
         END IF;
         found_count := found_count + 1;
-        IF num_nulls(e.result, e.result_bytes, e.error_type, e.done, e.total, e.percent, e.message)
-           = 7 THEN
+        IF NOT is_about_job THEN
             CONTINUE;
         END IF;
         UPDATE {schema}.job
@@ -447,6 +455,18 @@ BEGIN
                 ELSE coalesce(e.percent, job.progress) END,
             message = coalesce(e.message, job.message)
         WHERE created_at = born AND id = e.job AND job.attempts <= e.number;
+        IF e.outcome IN ('failed', 'cancelled') THEN
+            -- Its row was deleted before this was said, and so it counted as completed.
+            UPDATE {schema}.job SET status = e.outcome
+            WHERE created_at = born AND id = e.job AND status = 'completed' AND attempts = e.number
+            RETURNING ended_at INTO ended;
+            IF FOUND THEN
+                UPDATE {schema}.job_transition
+                SET to_status = e.outcome, details = 'its row was deleted'
+                WHERE job_created_at = born AND job_id = e.job AND to_status = 'completed';
+                INSERT INTO {schema}.dirty_hour (hour) VALUES (date_trunc('hour', ended, 'UTC'));
+            END IF;
+        END IF;
         IF e.error_type IS NOT NULL THEN
             words_of_error := lower(left(concat_ws(' ', e.error_type, e.error_message), 2000));
             UPDATE {schema}.job_search SET words = left(words, 8000) || ' ' || words_of_error

@@ -8,8 +8,8 @@ WITH recorded AS (
     SELECT nextval(pg_get_serial_sequence('procrastinate_jobs', 'id')),
            nullif(current_setting('application_name'), ''), :task, :queue, :priority, :lock,
            :queueing_lock, CAST(:arguments AS jsonb), :due_at,
-           coalesce(CAST(:owner_name AS text), CAST(:arguments AS jsonb) ->> 'user'),
-           coalesce(CAST(:model AS text), CAST(:arguments AS jsonb) ->> 'model')
+           coalesce(CAST(:owner_name AS text), left(CAST(:arguments AS jsonb) ->> 'user', 200)),
+           coalesce(CAST(:model AS text), left(CAST(:arguments AS jsonb) ->> 'model', 200))
     RETURNING id, created_at, task, queue, priority, lock, queueing_lock, arguments, scheduled_at,
               owner_name
 ), searchable AS (
