@@ -25,10 +25,12 @@ _FILE = Path(__file__).parent / "sql" / "record.sql"
 
 
 def is_current(connection: Connection) -> bool:
-    """Whether the installed triggers and functions are this version's."""
+    """Whether the installed triggers and functions are this version's, with its privileges."""
     row = connection.execute(
         "SELECT obj_description(oid, 'pg_proc') FROM pg_proc"
         " WHERE oid = to_regprocedure('stoker_deferred()')"
+        # A dump may be restored without privileges.
+        " AND NOT has_function_privilege('public', oid, 'EXECUTE')"
     ).fetchone()
     present = connection.execute(
         "SELECT count(*) FROM pg_trigger"
@@ -55,17 +57,19 @@ def _version() -> str:
     return "version " + hashlib.sha256(_FILE.read_bytes()).hexdigest()[:16]
 
 
-def _schema(connection: Connection) -> str:
+def _schema_of(connection: Connection, table: str) -> str:
     row = connection.execute(
         "SELECT quote_ident(nspname) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
-        " WHERE pg_class.oid = to_regclass('job_transition')"
+        " WHERE pg_class.oid = to_regclass(%s)",
+        [table],
     ).fetchone()
     assert row is not None
     return str(row[0])
 
 
 def _install(connection: Connection) -> None:
-    text = _FILE.read_text("utf-8").replace("{schema}", _schema(connection))
+    text = _FILE.read_text("utf-8").replace("{schema}", _schema_of(connection, "job_transition"))
+    text = text.replace("{queue}", _schema_of(connection, "procrastinate_jobs").replace("'", "''"))
     if not _has_workers(connection):
         # The column may yet come: an app's own migrations run under the triggers.
         text = text.replace("NEW.worker_id", "(to_jsonb(NEW) ->> 'worker_id')::bigint")
@@ -105,7 +109,6 @@ def remove(connection: Connection) -> None:
 
     A trigger goes with its function: only the table's owner may drop it by itself.
     """
-    connection.execute("DROP TRIGGER IF EXISTS stoker_forgotten ON job")
     functions = connection.execute(
         "SELECT oid::regprocedure::text FROM pg_proc"
         " WHERE proname LIKE 'stoker\\_%' AND pronamespace = ("

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg import conninfo
 
+from app.core import record
 from app.core.settings import Settings
 from tests.conftest import wait_until
 
@@ -127,3 +130,59 @@ def test_the_end_of_a_job_and_what_is_said_of_it_wait_for_each_other_in_one_orde
         end(other, job_id, "failed")
     said.join()
     assert db.execute("SELECT status, error_type FROM job").fetchall() == [("failed", "OSError")]
+
+
+@pytest.fixture
+def stranger(db: Connection, settings: Settings) -> Iterator[Connection]:
+    """A connection of a role that may only log in."""
+    name = f"stranger_{secrets.token_hex(4)}"
+    db.execute(f"CREATE ROLE {name} LOGIN")
+    parts = conninfo.conninfo_to_dict(settings.database_url) | {"user": name}
+    with psycopg.connect(conninfo.make_conninfo("", **parts), autocommit=True) as connection:
+        yield connection
+    db.execute(f"DROP OWNED BY {name}")
+    db.execute(f"DROP ROLE {name}")
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "stoker_register(1, gen_random_uuid(), 'me', 'here', 1, '{}')",
+        "stoker_claim(1, 1)",
+        """stoker_use('[{"job": 1, "number": 1, "cpu_seconds": 9}]')""",
+        """stoker_end('[{"job": 1, "number": 1, "outcome": "completed"}]')""",
+        """stoker_progress('[{"job": 1, "number": 1, "percent": 99}]')""",
+        """stoker_log('[{"job": 1, "at": "2026-01-01", "level": "info", "message": "x"}]')""",
+    ],
+)
+def test_a_role_without_rights_on_the_queue_can_say_nothing_of_its_jobs(
+    db: Connection, stranger: Connection, forged: str
+) -> None:
+    fetch(db, defer(db))
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="may not say what became"):
+        stranger.execute(f"SELECT * FROM {forged}".encode())
+
+    role = stranger.info.user
+    db.execute(f"GRANT UPDATE ON procrastinate_jobs TO {role}")
+    stranger.execute(f"SELECT * FROM {forged}".encode())
+
+
+@pytest.mark.parametrize("change", ["deferred", "changed", "deleted", "truncated", "forgotten"])
+def test_the_triggers_can_not_be_hung_on_a_table_of_ones_own(
+    stranger: Connection, change: str
+) -> None:
+    stranger.execute("CREATE TEMP TABLE mine (id bigint)")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        stranger.execute(
+            "CREATE TRIGGER forged AFTER TRUNCATE ON mine"
+            f" FOR EACH STATEMENT EXECUTE FUNCTION stoker_{change}()".encode()
+        )
+
+
+def test_rights_that_a_restored_dump_lacks_are_taken_away_again(
+    db: Connection, settings: Settings
+) -> None:
+    db.execute("GRANT EXECUTE ON FUNCTION stoker_deferred() TO PUBLIC")
+    assert not record.is_current(db)
+    record.install(db, lambda once: once())
+    assert record.is_current(db)

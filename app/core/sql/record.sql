@@ -1,5 +1,6 @@
 -- The triggers on Procrastinate's tables that fill the record, and the functions by which the worker
--- middleware adds what only a worker knows. {schema} is the schema of Stoker's tables.
+-- middleware adds what only a worker knows. {schema} is the schema of Stoker's tables, {queue} that of
+-- Procrastinate's.
 --
 -- They run with the rights of who installed them: a program whose jobs are recorded needs none on
 -- our tables. clock_timestamp() everywhere: a transaction may hold many changes of one job.
@@ -345,7 +346,23 @@ BEGIN
 END
 $$;
 
--- From here on: what the worker middleware calls.
+-- From here on: what the worker middleware calls. They run with the rights of who installed them, so
+-- each asks first who calls.
+
+-- Who may change the queue's jobs may say what became of them, and nobody else.
+CREATE OR REPLACE FUNCTION {schema}.stoker_admit() RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    caller name := coalesce(nullif(current_setting('role'), 'none'), session_user);
+BEGIN
+    IF has_table_privilege(caller, to_regclass('{queue}.procrastinate_jobs'), 'UPDATE') THEN
+        RETURN true;
+    END IF;
+    RAISE EXCEPTION 'the role % may not say what became of jobs', quote_ident(caller)
+        USING ERRCODE = 'insufficient_privilege',
+              HINT = 'It needs the right to UPDATE procrastinate_jobs.';
+END
+$$;
 
 -- A worker says who it is, once: the fetches that follow are recorded under its name, and so are
 -- those that it has made already. `most` is {task: most attempts}, of the tasks that have a limit.
@@ -354,6 +371,7 @@ CREATE OR REPLACE FUNCTION {schema}.stoker_register(
     most jsonb
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    PERFORM {schema}.stoker_admit();
     INSERT INTO {schema}.queue_worker AS w (id, worker_id, name, host, pid, max_attempts)
     VALUES (the_queue_worker, the_worker, the_name, the_host, the_pid, most)
     ON CONFLICT (id) DO UPDATE
@@ -378,7 +396,8 @@ CREATE OR REPLACE FUNCTION {schema}.stoker_claim(the_job bigint, the_number int)
 RETURNS TABLE (token uuid, job_created_at timestamptz)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT token, job_created_at FROM {schema}.attempt
-    WHERE job_id = the_job AND number = the_number AND outcome IS NULL
+    WHERE {schema}.stoker_admit()
+      AND job_id = the_job AND number = the_number AND outcome IS NULL
 $$;
 
 -- What plain successes used: `uses` is an array of {job, number, [cpu_seconds], [peak_memory_bytes],
@@ -391,7 +410,7 @@ SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS
         gpu_seconds = u.gpu_seconds
     FROM jsonb_to_recordset(uses) AS u(
         job bigint, number int, cpu_seconds float8, peak_memory_bytes bigint, gpu_seconds float8)
-    WHERE mine.job_id = u.job AND mine.number = u.number;
+    WHERE {schema}.stoker_admit() AND mine.job_id = u.job AND mine.number = u.number;
 $$;
 
 -- How attempts ended and what they used; `ends` is an array of objects:
@@ -411,6 +430,7 @@ DECLARE
     words_of_error text;
     found_count int := 0;
 BEGIN
+    PERFORM {schema}.stoker_admit();
     FOR e IN
         SELECT * FROM jsonb_to_recordset(ends) AS e(
             job bigint, number int, token uuid, outcome text, error_type text, error_message text,
@@ -487,6 +507,7 @@ DECLARE
     s record;
     born timestamptz;
 BEGIN
+    PERFORM {schema}.stoker_admit();
     FOR s IN
         SELECT * FROM jsonb_to_recordset(steps) AS s(
             job bigint, number int, done bigint, total bigint, percent int, message text)
@@ -511,7 +532,8 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT at, job, number, batch, level, logger, message, context
     FROM jsonb_to_recordset(lines) AS l(
         at timestamptz, job bigint, number int, batch bigint, level text, logger text,
-        message text, context jsonb);
+        message text, context jsonb)
+    WHERE {schema}.stoker_admit();
     SELECT pg_notify('stoker_changes', '{"noun":"log","id":"' || job || '"}')
     FROM (SELECT DISTINCT (line ->> 'job') AS job FROM jsonb_array_elements(lines) AS line) AS jobs;
 $$;
@@ -527,6 +549,12 @@ END
 $$;
 
 -- triggers
+
+-- Else whoever has a table, a temporary one suffices, could hang them on that, and write what it likes.
+REVOKE EXECUTE ON FUNCTION
+    {schema}.stoker_deferred(), {schema}.stoker_changed(), {schema}.stoker_deleted(),
+    {schema}.stoker_truncated(), {schema}.stoker_forgotten()
+FROM PUBLIC;
 
 CREATE OR REPLACE TRIGGER stoker_deferred AFTER INSERT ON procrastinate_jobs
 REFERENCING NEW TABLE AS deferred FOR EACH STATEMENT EXECUTE FUNCTION {schema}.stoker_deferred();
