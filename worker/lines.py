@@ -32,11 +32,15 @@ class LineError(Exception):
     def __init__(
         self, code: str, message: str, line: int | None = None, param: str | None = None
     ) -> None:
-        super().__init__(message)
+        # All four: what it was made of is what it is made of again in another process.
+        super().__init__(code, message, line, param)
         self.code = code
         self.message = message
         self.line = line
         self.param = param
+
+    def __str__(self) -> str:
+        return self.message
 
     def as_dict(self) -> dict[str, Any]:
         return {

@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.core import batches, logs, retries
-from app.core.models import Attempt, Batch
+from app.core.models import Attempt, Batch, Job
 from app.core.settings import Settings
 from tests.conftest import wait_until
 from tests.worker.stack import Stack, chat, ids
@@ -25,6 +25,24 @@ def stack(settings: Settings, session: Session, tmp_path: Path) -> Iterator[Stac
     stack.write_models(fake={})
     yield stack
     stack.stop()
+
+
+def open_job(stack: Stack, batch: Batch) -> Job:
+    """The record's job of a batch."""
+    return stack.session.scalars(select(Job).where(Job.id == batch.job_id)).one()
+
+
+def job_of(stack: Stack, batch: Batch) -> Job:
+    """The same, once it has ended: its end is written after the batch's."""
+    job = open_job(stack, batch)
+
+    def has_ended() -> bool:
+        stack.session.rollback()
+        stack.session.refresh(job)
+        return job.ended_at is not None
+
+    wait_until(has_ended, "the job has ended")
+    return job
 
 
 def test_every_request_is_answered_once_and_in_input_order(stack: Stack) -> None:
@@ -90,6 +108,32 @@ def test_a_malformed_line_fails_the_batch_with_its_line_number(stack: Stack) -> 
     assert batch.status == "failed"
     assert batch.errors is not None
     assert (batch.errors[0]["code"], batch.errors[0]["line"]) == ("invalid_json_line", 1)
+    job = job_of(stack, batch)
+    assert (job.status, job.attempts) == ("failed", 1)
+    assert job.error_message == f"Line 1: {batch.errors[0]['message']}"
+
+
+def test_the_job_of_a_batch_says_how_far_it_is(stack: Stack) -> None:
+    stack.write_models(fake={"FAKE_DELAY": "0.1", "WINDOW": "2"})
+    stack.start()
+    batch = stack.submit([chat(f"q-{n}") for n in range(60)])
+    job = open_job(stack, batch)
+
+    def said() -> tuple[str, str | None, int | None]:
+        stack.session.rollback()
+        stack.session.refresh(job)
+        return job.status, job.message, job.items_total
+
+    wait_until(lambda: said() == ("running", "Answering", 60), "it says so")
+    assert 0 < (job.items_done or 0) <= 60
+    assert job.progress == 100 * (job.items_done or 0) // 60
+    stack.wait(batch)
+    done = job_of(stack, batch)
+    assert (done.progress, done.items_done, done.message) == (
+        100,
+        60,
+        "Answered 60 of 60, 0 failed",
+    )
 
 
 def test_a_cancelled_batch_keeps_its_finished_results(stack: Stack) -> None:
@@ -102,6 +146,7 @@ def test_a_cancelled_batch_keeps_its_finished_results(stack: Stack) -> None:
     stack.session.commit()
     stack.wait(batch)
     assert batch.status == "cancelled"
+    assert job_of(stack, batch).status == "cancelled"
     output, errors = stack.read(batch.output_file_id), stack.read(batch.error_file_id)
     assert 20 <= len(output) == batch.completed < 400
     assert {line["error"]["code"] for line in errors} == {"batch_cancelled"}
@@ -134,6 +179,11 @@ def test_an_expired_batch_keeps_its_finished_results(stack: Stack) -> None:
     stack.session.commit()
     stack.wait(batch)
     assert batch.status == "expired"
+    job = job_of(stack, batch)
+    assert (job.status, job.error_message) == (
+        "failed",
+        "The completion window was over before all requests were answered.",
+    )
     output, errors = stack.read(batch.output_file_id), stack.read(batch.error_file_id)
     assert output
     assert {line["error"]["code"] for line in errors} == {"batch_expired"}

@@ -8,6 +8,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from procrastinate import BaseRetryStrategy, JobContext, RetryDecision
+from procrastinate.exceptions import JobAborted
 from procrastinate.jobs import Job
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session
@@ -16,7 +17,7 @@ from app.core import attempts, batches, jobs, queue, results, storage
 from app.core.models import FINAL, Attempt, Batch
 from app.core.results import LeaseLost, NewResult
 from app.core.sql import statement
-from worker import steps
+from worker import record, steps
 from worker.asks import read_unanswered
 from worker.bodies import BodyReader
 from worker.house import House
@@ -56,13 +57,13 @@ class _Retry(BaseRetryStrategy):
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
         if isinstance(exception, MoveTo):
             return RetryDecision(retry_in={"seconds": 0}, queue=exception.queue)
-        if isinstance(exception, Final | LeaseLost):
+        if isinstance(exception, Final | LeaseLost | JobAborted):
             return None
         return RetryDecision(retry_in={"seconds": 5})
 
 
 class Final(Exception):
-    """The batch was failed for this; the job fails with it and is not tried again."""
+    """The batch failed or expired for this; the job fails with it and is not tried again."""
 
 
 @app.task(name=batches.TASK, queue=batches.QUEUE, retry=_Retry(), pass_context=True)
@@ -79,7 +80,7 @@ async def run_batch(context: JobContext, batch_id: str) -> dict[str, int] | None
             return None
         step.log.batch_number = batch.number
         await step.go_through_outages(batch)
-    except (MoveTo, LeaseLost, Final):
+    except (MoveTo, LeaseLost, Final, JobAborted):
         raise
     except Exception as fault:
         if batch is not None:
@@ -87,7 +88,9 @@ async def run_batch(context: JobContext, batch_id: str) -> dict[str, int] | None
         raise
     finally:
         await step.log.close()
-    return await step.counts(batch_id)
+    counts = await step.counts(batch_id)
+    step.say_counts(counts)
+    return counts
 
 
 class BatchStep:
@@ -100,6 +103,10 @@ class BatchStep:
         self.job_id = job.id
         self.queue = job.queue
         self.log = JobLog()
+        # Taken here: the threads of a run have no context.
+        self._record = record.current()
+        self._answered = 0
+        self._total: int | None = None
 
     async def lease(self, batch_id: str) -> Batch | None:
         """Put this attempt's token on the batch. None: it is gone, final or another's."""
@@ -154,6 +161,7 @@ class BatchStep:
 
     async def _validate(self, batch: Batch) -> None:
         self.log.info("validating", file=batch.input_file_id)
+        self._say("Validating the file", 0)
         models = {
             name: tuple(spec.endpoints) for name, spec in self.house.registry.read().models.items()
         }
@@ -174,14 +182,18 @@ class BatchStep:
         if findings.errors:
             first = findings.errors[0]
             self.log.error("validation failed", line=first.line, error=str(first))
-            return
+            where = f"Line {first.line}: " if first.line else ""
+            raise Final(f"{where}{first}")
         self.log.info("validated", requests=findings.total, model=findings.model)
+        self._say(f"Waiting for {findings.model}", 0, findings.total)
         raise MoveTo(queue.model_queue(findings.model or ""))
 
     async def _run(self, batch: Batch) -> None:
         settings = self.house.settings
         asks = await self._in_thread(lambda session: read_unanswered(session, batch.number))
         self.log.info("running", requests=len(asks), model=batch.model)
+        self._answered, self._total = batch.total - len(asks), batch.total
+        self._say(f"Waiting for {batch.model}", self._answered, self._total)
         writer: Writer[NewResult] = Writer(
             lambda rows: self._write(batch, rows),
             self.house.patience,
@@ -228,10 +240,15 @@ class BatchStep:
     async def _finalize(
         self, batch: Batch, status: str, errors: list[dict[str, object]] | None = None
     ) -> None:
+        self._say("Writing the result files", self._answered, self._total)
         await self.house.helpers.call(
             steps.finalize, self.house.settings, batch.id, self.token, status, errors
         )
         self.log.info(status)
+        if status == "cancelled":
+            raise JobAborted("The batch was cancelled.")
+        if status == "expired":
+            raise Final("The completion window was over before all requests were answered.")
 
     async def _fail(self, batch: Batch, code: str, message: str) -> None:
         """Fail the batch; results that exist are kept in its output file."""
@@ -248,6 +265,16 @@ class BatchStep:
         )
         if failures + 1 >= _FAILURES_BEFORE_GIVING_UP:
             await self._fail(batch, "internal_error", f"{type(fault).__name__}: {fault}")
+
+    def _say(self, message: str, done: int, total: int | None = None) -> None:
+        """Say in the job's record how far it is; threads of the run may, too."""
+        if self._record is not None:
+            self._record.progress(done, total, message)
+
+    def say_counts(self, counts: dict[str, int]) -> None:
+        """The last word on a batch that was answered to its end."""
+        answered, failed, total = counts["completed"], counts["failed"], counts["total"]
+        self._say(f"Answered {answered} of {total}, {failed} failed", answered + failed, total)
 
     async def counts(self, batch_id: str) -> dict[str, int]:
         """The job's result: how many requests came out how."""
@@ -270,6 +297,8 @@ class BatchStep:
     def _write(self, batch: Batch, rows: list[NewResult]) -> None:
         with self.house.sessions() as session:
             results.write(session, batch, self.token, rows)
+        self._answered += len(rows)
+        self._say("Answering", self._answered, self._total)
         usage = [row.usage for row in rows]
         self.house.tokens.add(sum(each.input_tokens + each.output_tokens for each in usage))
 
