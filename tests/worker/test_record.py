@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import procrastinate
 import psycopg
@@ -470,6 +470,35 @@ def test_a_record_that_does_not_answer_does_not_keep_a_job(
         work(shop, Recorder(wait_seconds=0.1))
         thread.join()
     assert job_of(db, job_id)["status"] == "failed"
+
+
+def test_jobs_that_begin_while_the_record_is_looked_for_are_recorded_too(
+    db: psycopg.Connection[Row], shop: procrastinate.App, settings: Settings
+) -> None:
+    class SlowToFind(procrastinate.PsycopgConnector):
+        async def execute_query_one_async(
+            self, query: LiteralString, **arguments: Any
+        ) -> dict[str, Any]:
+            if "FROM pg_trigger" in query:
+                await asyncio.sleep(0.3)
+            return await super().execute_query_one_async(query, **arguments)
+
+    jobs = [defer(shop, "succeed") for _ in range(4)]
+    work(shop.with_connector(SlowToFind(conninfo=settings.database_url)), concurrency=4)
+    assert [attempts_of(db, job)[0]["cpu_seconds"] is None for job in jobs] == [False] * 4
+
+
+def test_a_record_that_refuses_the_last_words_does_not_break_the_workers_end(
+    db: psycopg.Connection[Row], shop: procrastinate.App, caplog: pytest.LogCaptureFixture
+) -> None:
+    job_id = defer(shop, "succeed")
+    db.execute(
+        "CREATE OR REPLACE FUNCTION stoker_use(uses jsonb) RETURNS void LANGUAGE plpgsql AS $$"
+        " BEGIN RAISE EXCEPTION 'not now'; END $$"
+    )
+    work(shop)
+    assert job_of(db, job_id)["status"] == "completed"
+    assert "the last of the record can't be written" in caplog.text
 
 
 PROGRAM = """

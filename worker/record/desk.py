@@ -74,16 +74,18 @@ class Desk:
         self._waiting: set[asyncio.Task[Any]] = set()
         self._flushing = asyncio.Lock()
         self._registering = asyncio.Lock()
+        self._finding = asyncio.Lock()
         self._awake = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
 
     async def is_open(self) -> bool:
         """Whether the record is installed where this worker's jobs are."""
         if self._place is None:
-            if time.monotonic() - self._asked_at < _AGAIN_SECONDS:
-                return False
-            self._asked_at = time.monotonic()
-            await self._find()
+            # Jobs that begin together wait for the one that asks.
+            async with self._finding:
+                if self._place is None and time.monotonic() - self._asked_at >= _AGAIN_SECONDS:
+                    await self._find()
+                    self._asked_at = time.monotonic()
             if self._place is None:
                 return False
         self._begin()
@@ -141,8 +143,11 @@ class Desk:
             await keeper
         capture.end()
         self._on_close()
-        with contextlib.suppress(TimeoutError):
+        try:
             await asyncio.wait_for(self._end_all(), _LAST_SECONDS)
+        except Exception as fault:
+            # The worker's end is not the record's business.
+            self._warn(f"the last of the record can't be written: {fault!r}")
 
     async def _end_all(self) -> None:
         if self._waiting:
