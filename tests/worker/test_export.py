@@ -138,6 +138,25 @@ def test_a_user_exports_only_what_it_may_see_and_downloads_it(
     assert make_client(secrets["ben"]).get(f"/v1/files/{file_id}/content").status_code == 404
 
 
+def test_the_job_of_a_user_who_is_gone_does_not_run_with_anybody_elses_rights(
+    stack: Stack,
+) -> None:
+    ann = users.User(name="ann", role="user")
+    stack.session.add(ann)
+    stack.session.flush()
+    job_id = tasks.defer_task(stack.session, "export", {"what": "jobs"}, users.actor_of(ann))
+    stack.session.delete(ann)
+    stack.session.commit()
+    stack.start()
+
+    def job() -> Job:
+        stack.session.rollback()
+        return stack.session.scalars(select(Job).where(Job.id == job_id)).one()
+
+    wait_until(lambda: job().ended_at, f"the export has ended\n{stack.logs()}")
+    assert (job().status, job().error_message) == ("failed", "There is no user 'ann'.")
+
+
 def test_a_batchs_results_are_exported_in_input_order(stack: Stack) -> None:
     stack.start()
     batch = stack.wait(stack.submit([chat("a"), chat("bad", "STATUS 400"), chat("c")]))

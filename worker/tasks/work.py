@@ -138,10 +138,12 @@ async def _run(context: JobContext, function: Callable[[Work], Result]) -> Resul
 
 
 def _owner(house: House, job_id: int) -> User:
-    """The job's user; a job that none is named for is the administrator's."""
+    """The job's user; a job that none is named for is the administrator's.
+
+    Raises NotFound when there is none of that name any more: nobody else's rights are in its place.
+    """
     with house.sessions() as session:
         name = session.scalar(select(Job.owner_name).where(Job.id == job_id))
-        found = session.scalar(select(User).where(User.name == name)) if name else None
-        owner = found or users.ensure_admin(session)
+        owner = users.get(session, name) if name else users.ensure_admin(session)
         session.commit()
         return owner
