@@ -481,7 +481,8 @@ def test_jobs_that_begin_while_the_record_is_looked_for_are_recorded_too(
         ) -> dict[str, Any]:
             if "FROM pg_trigger" in query:
                 await asyncio.sleep(0.3)
-            return await super().execute_query_one_async(query, **arguments)
+            row: Row = await super().execute_query_one_async(query, **arguments)
+            return row
 
     jobs = [defer(shop, "succeed") for _ in range(4)]
     work(shop.with_connector(SlowToFind(conninfo=settings.database_url)), concurrency=4)
