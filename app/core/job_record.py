@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, func, literal_column, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from app.core.errors import NotFound
 from app.core.models import Attempt, Job, JobTransition, LogLine
@@ -53,9 +53,10 @@ def get(session: Session, job_id: str, owner_name: str | None) -> Job:
 
 
 def list_attempts(session: Session, job: Job) -> Sequence[Attempt]:
-    """A job's attempts, the first one first."""
+    """A job's attempts, the first one first; there may be many, so their tracebacks stay behind."""
     return session.scalars(
         select(Attempt)
+        .options(defer(Attempt.traceback))
         .where(Attempt.job_created_at == job.created_at, Attempt.job_id == job.id)
         .order_by(Attempt.number)
     ).all()

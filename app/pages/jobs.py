@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Blueprint, g, render_template
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from app.core import files, status
 from app.core.errors import NotFound
@@ -19,6 +19,7 @@ from app.pages.fragments import wants_fragment
 blueprint = Blueprint("jobs", __name__, url_prefix="/jobs")
 
 _NEWEST_LINES = 200
+_NEWEST_ATTEMPTS = 50
 _LONGEST_VALUE = 4000
 
 
@@ -31,7 +32,13 @@ def show(job_id: str) -> str:
     job = session.scalars(
         select(Job).where(Job.id == state.id, Job.created_at == state.created_at)
     ).one()
-    of_job = (Attempt.job_id == job.id, Attempt.job_created_at == job.created_at)
+    latest = (
+        select(Attempt)
+        .where(Attempt.job_id == job.id, Attempt.job_created_at == job.created_at)
+        .order_by(Attempt.number.desc())
+        .limit(_NEWEST_ATTEMPTS)
+        .options(defer(Attempt.result))
+    )
     newest = (
         select(LogLine)
         .where(LogLine.job_id == job.id)
@@ -43,7 +50,8 @@ def show(job_id: str) -> str:
         job=job,
         word=state.status,
         is_live=state.status not in status.FINAL,
-        attempts=list(session.scalars(select(Attempt).where(*of_job).order_by(Attempt.number))),
+        attempts=list(reversed(session.scalars(latest).all())),
+        most_attempts=_NEWEST_ATTEMPTS,
         lines=list(reversed(session.scalars(newest).all())),
         most_lines=_NEWEST_LINES,
         file=_file(session, job.result),

@@ -110,6 +110,30 @@ def test_a_job_that_failed_says_why(open_page: Open, session: Session) -> None:
     expect(page.locator("#job")).to_contain_text("Traceback: no room")
 
 
+def test_a_job_of_many_attempts_shows_the_newest(open_page: Open, session: Session) -> None:
+    session.execute(
+        text(
+            "INSERT INTO job (id, task, queue, status, ended_at)"
+            " VALUES (77, 'mail', 'shop', 'failed', now())"
+        )
+    )
+    session.execute(
+        text(
+            "INSERT INTO attempt (job_id, job_created_at, number, task, queue, ended_at, outcome,"
+            " traceback)"
+            " SELECT 77, created_at, number, task, queue, now(), 'failed', 'try ' || number"
+            " FROM job, generate_series(1, 60) AS number"
+        )
+    )
+    session.commit()
+
+    page = open_page("/jobs/77")
+
+    expect(page.locator("#job")).to_contain_text("The newest 50 attempts.")
+    expect(page.locator("#job h3")).to_have_count(50)
+    expect(page.locator("#job h3").last).to_contain_text("60: failed")
+
+
 def test_a_job_that_does_not_exist_is_said_so(open_page: Open, complaints: Complaints) -> None:
     complaints.are_expected = True
     page = open_page("/jobs/999999999")
