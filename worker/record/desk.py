@@ -93,14 +93,14 @@ class Desk:
             try:
                 await self._wait(self.register())
             except Exception as fault:
-                self._warn(f"the record does not know this worker: {fault!r}")
+                self._warn("the record does not know this worker", fault)
         return True
 
     async def _find(self) -> None:
         try:
             row = await self._wait(self.worker.app.connector.execute_query_one_async(_FIND))
         except Exception as fault:
-            self._warn(f"the record can't be found: {fault!r}")
+            self._warn("the record can't be found", fault)
             return
         self._place = row["place"]
         if self._place is None and not self._is_told:
@@ -147,7 +147,7 @@ class Desk:
             await asyncio.wait_for(self._end_all(), _LAST_SECONDS)
         except Exception as fault:
             # The worker's end is not the record's business.
-            self._warn(f"the last of the record can't be written: {fault!r}")
+            self._warn("the last of the record can't be written", fault)
 
     async def _end_all(self) -> None:
         if self._waiting:
@@ -163,7 +163,7 @@ class Desk:
             try:
                 await self.flush()
             except Exception as fault:
-                self._warn(f"the record can't be written: {fault!r}")
+                self._warn("the record can't be written", fault)
 
     async def claim(self, attempt: Attempt) -> UUID | None:
         """The token of the attempt. None: it is not open, the job was taken away."""
@@ -203,7 +203,7 @@ class Desk:
             self._failed_at = time.monotonic()
             if self._passes(fault):
                 self._ends.append(entry)
-            self._warn(f"the end of a job can't be recorded: {fault!r}")
+            self._warn("the end of a job can't be recorded", fault)
         return True
 
     async def _wait(self, work: Any) -> Any:
@@ -313,12 +313,18 @@ class Desk:
         kinds = {"OperationalError", "InterfaceError", "CancelledError", "TimeoutError", "OSError"}
         return bool(names & kinds)
 
-    def _warn(self, text: str) -> None:
+    def _warn(self, text: str, fault: BaseException | None = None) -> None:
         """Say it once in a while: a task must not drown in what is not its fault."""
         now = time.monotonic()
         if now - self._warned_at >= _AGAIN_SECONDS:
             self._warned_at = now
-            log.warning("%s", text)
+            log.warning("%s%s", text, "" if fault is None else f": {_words(fault)}")
+
+
+def _words(fault: BaseException) -> str:
+    """The database's own words in one line; Procrastinate's error around them has none."""
+    cause = fault.__cause__ or fault
+    return " ".join(str(cause).split()) or type(cause).__name__
 
 
 def _most(task: Any) -> int | None:

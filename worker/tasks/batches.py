@@ -57,12 +57,12 @@ class _Retry(BaseRetryStrategy):
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
         if isinstance(exception, MoveTo):
             return RetryDecision(retry_in={"seconds": 0}, queue=exception.queue)
-        if isinstance(exception, Final | LeaseLost | JobAborted):
+        if isinstance(exception, BatchFailed | LeaseLost | JobAborted):
             return None
         return RetryDecision(retry_in={"seconds": 5})
 
 
-class Final(Exception):
+class BatchFailed(Exception):
     """The batch failed or expired for this; the job fails with it and is not tried again."""
 
 
@@ -80,7 +80,7 @@ async def run_batch(context: JobContext, batch_id: str) -> dict[str, int] | None
             return None
         step.log.batch_number = batch.number
         await step.go_through_outages(batch)
-    except (MoveTo, LeaseLost, Final, JobAborted):
+    except (MoveTo, LeaseLost, BatchFailed, JobAborted):
         raise
     except Exception as fault:
         if batch is not None:
@@ -183,7 +183,7 @@ class BatchStep:
             first = findings.errors[0]
             self.log.error("validation failed", line=first.line, error=str(first))
             where = f"Line {first.line}: " if first.line else ""
-            raise Final(f"{where}{first}")
+            raise BatchFailed(f"{where}{first}")
         self.log.info("validated", requests=findings.total, model=findings.model)
         self._say(f"Waiting for {findings.model}", 0, findings.total)
         raise MoveTo(queue.model_queue(findings.model or ""))
@@ -248,14 +248,14 @@ class BatchStep:
         if status == "cancelled":
             raise JobAborted("The batch was cancelled.")
         if status == "expired":
-            raise Final("The completion window was over before all requests were answered.")
+            raise BatchFailed("The completion window was over before all requests were answered.")
 
     async def _fail(self, batch: Batch, code: str, message: str) -> None:
         """Fail the batch; results that exist are kept in its output file."""
         self.log.error(message)
         error: dict[str, object] = {"code": code, "line": None, "message": message, "param": None}
         await self._finalize(batch, "failed", [error])
-        raise Final(message)
+        raise BatchFailed(message)
 
     async def give_up_if_hopeless(self, batch: Batch, fault: Exception) -> None:
         """After so many errors the batch fails instead of being tried for ever."""
