@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from app.core import job_stats
 from app.core.models import Job
@@ -31,9 +31,12 @@ def list_jobs(session: Session, kind: str, *, owner_name: str | None, limit: int
     """Jobs that are active, pending (the oldest first), completed or failed (the newest first)."""
     is_waiting = kind == "pending"
     order = (Job.created_at, Job.id) if is_waiting else (Job.created_at.desc(), Job.id.desc())
+    # The list says nothing of what may be large; only of what is open, the arguments.
+    unread = [Job.result] if kind in ("active", "pending") else [Job.result, Job.arguments]
     found: list[Job] = []
     for status in _STATUSES[kind]:
         jobs = select(Job).where(has_status(status)).order_by(*order).limit(limit)
+        jobs = jobs.options(*(defer(column, raiseload=True) for column in unread))
         if owner_name is not None:
             jobs = jobs.where(Job.owner_name == owner_name)
         found += session.scalars(jobs)
