@@ -131,6 +131,11 @@ def _remove_drafts(folder: Path) -> None:
         owner = path.name.removesuffix(".part").rpartition(".")[2]
         if not Path(f"/proc/{owner}").exists():
             path.unlink(missing_ok=True)
+    for path in folder.glob("stoker-*.files.tar"):
+        dump = path.name.removesuffix(".files.tar") + ".dump"
+        # In this order: a draft becomes the dump.
+        if not any(folder.glob(f"{dump}.*.part")) and not (folder / dump).exists():
+            path.unlink(missing_ok=True)
 
 
 def _rotate(settings: Settings, keep: int) -> list[str]:

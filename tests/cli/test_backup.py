@@ -128,6 +128,19 @@ def test_a_backup_that_is_stopped_leaves_nothing(session: Session, settings: Set
     assert list(settings.backups_path.iterdir()) == []
 
 
+def test_what_a_killed_backup_left_goes_with_the_next_one(settings: Settings) -> None:
+    folder = settings.backups_path
+    folder.mkdir(parents=True)
+    made = backups.create(settings, settings.database_url, with_files=True)[0]
+    for name in ("stoker-20250101-000000.dump.4194999.part", "stoker-20250101-000000.files.tar"):
+        (folder / name).write_bytes(b"half")
+
+    other = backups.create(settings, settings.database_url)[0]
+
+    left = {made.name, made.files_path.name, other.name}
+    assert {path.name for path in folder.iterdir()} == left
+
+
 def test_no_password_is_on_a_command_line() -> None:
     found = backups.connection_environment(
         "postgresql://ann:s3cret@db.example:5433/stoker?sslmode=require"
