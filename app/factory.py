@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from flask import Flask
 
-from app import auth, description, errors, operation, request_hooks
+from app import auth, description, errors, metrics, operation, request_hooks
 from app.api import register as register_api
 from app.cli import register as register_commands
 from app.core import db as database
@@ -55,6 +55,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     errors.register(app)
     auth.register(app)
     operation.register(app)
+    metrics.register(app)
     description.register(app)
     register_api(app)
     _register_pages(app)

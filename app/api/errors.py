@@ -6,7 +6,7 @@ from flask import Response, jsonify, request
 
 from app.core.errors import StokerError
 
-_API_PREFIXES = ("/v1", "/api", "/admin", "/platform/jobs/api")
+_API_PREFIXES = ("/v1", "/api", "/admin", "/platform/jobs/api", "/metrics")
 
 
 def is_api_request() -> bool:

@@ -1,0 +1,110 @@
+"""/metrics: the figures of the whole service for Prometheus, read from the database at each scrape."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from flask import Blueprint, Flask, Response, g
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from sqlalchemy.orm import Session
+
+from app.api.openapi import describe
+from app.auth import needs
+from app.core import job_stats, queue, queue_stats
+from app.core.errors import Forbidden
+from app.core.models import Worker
+from app.extensions import current_settings, db
+
+blueprint = Blueprint("metrics", __name__)
+
+# What a worker says of itself with each heartbeat, under its own names.
+_WORKER_FIGURES = {
+    "tokens_per_second": "Tokens that the engine reads and writes in a second.",
+    "engine_deaths": "How often the engine has died since the worker began.",
+    "memory_bytes": "Memory of the worker's process.",
+    "host_memory_percent": "Memory of the machine that is in use.",
+    "host_cpu_percent": "Processor time of the machine that is in use.",
+}
+
+
+def register(app: Flask) -> None:
+    """Attach the route."""
+    app.register_blueprint(blueprint)
+
+
+@blueprint.get("/metrics")
+@needs("read")
+@describe(media="text/plain")
+def show() -> Response:
+    """Figures in Prometheus's text format; the key must belong to somebody who sees all jobs."""
+    if g.actor.owner_filter is not None:
+        raise Forbidden("The figures are of everybody's jobs: use an administrator's key.")
+    registry = CollectorRegistry()
+    session = db.session()
+    _jobs(session, registry)
+    _queues(session, registry)
+    _workers(session, registry)
+    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+def _jobs(session: Session, registry: CollectorRegistry) -> None:
+    overview = job_stats.overview(session)
+    jobs = Gauge("stoker_jobs", "Jobs in the record.", ["status"], registry=registry)
+    for status, count in overview.by_status.items():
+        jobs.labels(status).set(count)
+    age = overview.oldest_pending_job_age_seconds
+    Gauge(
+        "stoker_oldest_pending_job_age_seconds",
+        "Age of the job that is longest due and waits.",
+        registry=registry,
+    ).set(0 if age is None else age)
+    Gauge("stoker_open_batches", "Batches that are not final.", registry=registry).set(
+        queue.count_open(session)
+    )
+
+
+def _queues(session: Session, registry: CollectorRegistry) -> None:
+    depth = Gauge("stoker_queue_jobs", "Jobs of a queue.", ["queue", "status"], registry=registry)
+    figures = {
+        name: Gauge(f"stoker_queue_{name}", words, ["queue"], registry=registry)
+        for name, words in (
+            ("average_wait_seconds", "Mean time until the first start, of the last 24 hours."),
+            ("average_run_seconds", "Mean time of completed runs, of the last 24 hours."),
+            ("p95_run_seconds", "95 % of completed runs are shorter, of the last 24 hours."),
+        )
+    }
+    for each in queue_stats.queues(session):
+        for status, count in each.counts.items():
+            depth.labels(each.name, status).set(count)
+        for name, gauge in figures.items():
+            value = getattr(each, name)
+            if value is not None:
+                gauge.labels(each.name).set(value)
+
+
+def _workers(session: Session, registry: CollectorRegistry) -> None:
+    labels = ["worker", "kind"]
+    alive = Gauge("stoker_worker_alive", "1 while it is heard of.", labels, registry=registry)
+    age = Gauge(
+        "stoker_worker_heartbeat_age_seconds", "Since its last word.", labels, registry=registry
+    )
+    running = Gauge("stoker_worker_running_jobs", "Jobs that it runs.", labels, registry=registry)
+    own = {
+        name: Gauge(f"stoker_worker_{name}", words, labels, registry=registry)
+        for name, words in _WORKER_FIGURES.items()
+    }
+    for worker in queue_stats.list_workers(session):
+        name = (worker.name, worker.kind)
+        seconds = _age(worker)
+        is_alive = worker.stopped_at is None and seconds <= current_settings().worker_stale_seconds
+        alive.labels(*name).set(int(is_alive))
+        age.labels(*name).set(seconds)
+        running.labels(*name).set(len(worker.running_job_ids))
+        for figure, gauge in own.items():
+            value = worker.metrics.get(figure)
+            if isinstance(value, int | float):
+                gauge.labels(*name).set(value)
+
+
+def _age(worker: Worker) -> float:
+    return max(0.0, (datetime.now(UTC) - worker.last_heartbeat_at).total_seconds())
