@@ -30,7 +30,7 @@ BEGIN
         INSERT INTO {schema}.job
             (id, created_by, task, queue, priority, lock, queueing_lock, arguments, scheduled_at,
              owner_name, model)
-        SELECT id, nullif(current_setting('application_name'), ''), task_name, queue_name, priority,
+        SELECT id, coalesce(nullif(current_setting('application_name'), ''), session_user), task_name, queue_name, priority,
                lock, queueing_lock, args, scheduled_at, left(args ->> 'user', 200),
                left(args ->> 'model', 200)  -- whatever an app calls so: an index has its limit
         FROM deferred
@@ -57,7 +57,7 @@ DECLARE
     ended text;
     actor text := coalesce(
         nullif(current_setting('stoker.actor', true), ''),
-        nullif(current_setting('application_name'), '')
+        nullif(current_setting('application_name'), ''), session_user
     );
     why text := nullif(current_setting('stoker.reason', true), '');
 BEGIN
@@ -300,7 +300,7 @@ BEGIN
         (job_id, job_created_at, at, from_status, to_status, triggered_by, details)
     VALUES (OLD.id, before.created_at, moment, before.status, now_is,
             coalesce(nullif(current_setting('stoker.actor', true), ''),
-                     nullif(current_setting('application_name'), '')),
+                     nullif(current_setting('application_name'), ''), session_user),
             CASE WHEN outcome = 'deleted'
                 THEN 'its row was deleted; whether it failed was not recorded'
                 ELSE 'its row was deleted' END);
@@ -327,7 +327,8 @@ BEGIN
     )
     INSERT INTO {schema}.job_transition
         (job_id, job_created_at, at, from_status, to_status, triggered_by, details)
-    SELECT id, created_at, moment, status, 'cancelled', current_setting('application_name'),
+    SELECT id, created_at, moment, status, 'cancelled',
+           coalesce(nullif(current_setting('application_name'), ''), session_user),
            'the queue was emptied by TRUNCATE'
     FROM ended;
     PERFORM pg_notify('stoker_changes', '{"noun":"job","id":""}');
