@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.core.models import Job, LogLine
 from app.core.settings import Settings
+from tests.conftest import wait_until
 from tests.worker.stack import Stack
 from tests.worker.test_export import run
 
@@ -42,5 +43,10 @@ def test_a_cleanup_counts_first_then_removes_and_says_what_it_did(stack: Stack) 
     assert (job.progress, job.message) == (100, f"Removed {job.result['rows']} rows")
     old = select(func.count()).select_from(Job).where(Job.id > 1000000)
     assert stack.session.scalar(old) == 0
-    said = stack.session.scalars(select(LogLine.message).where(LogLine.job_id == job.id)).all()
-    assert any("job: 25 rows" in message for message in said)
+    lines = select(LogLine.message).where(LogLine.job_id == job.id)
+    # A job's last lines are written soon after its end.
+    wait_until(
+        lambda: any("job: 25 rows" in message for message in stack.session.scalars(lines)),
+        "the cleanup's lines",
+        seconds=10,
+    )

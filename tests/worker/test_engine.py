@@ -466,7 +466,7 @@ def test_a_stopped_server_process_is_noticed_with_and_without_requests(
             caplog.clear()
             with pytest.raises((EngineGone, asyncio.CancelledError)):
                 await task
-            all_gone([server])
+            await asyncio.to_thread(all_gone, [server])  # its end needs this loop
             await engine.start(spec)
 
     settings = settings_in(tmp_path / "var", engine_stall_seconds=1.0)
