@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from flask import Blueprint
+from flask import Blueprint, g
 from pydantic import Field, RootModel
 
 from app.api.openapi import Answer, Limit, Query, describe, read_query
-from app.api.window import owner_name
 from app.auth import needs
 from app.core import job_stats, platform_jobs
 from app.core.models import Job
@@ -146,7 +145,7 @@ def list_jobs() -> JobList | JobCounts:
     asked = read_query(JobsQuery)
     session, now = db.session(), datetime.now(UTC)
     if asked.type is None:
-        queues = job_stats.shown_counts(session, "queue", owner_name())
+        queues = job_stats.shown_counts(session, "queue", g.actor.owner_name)
         return JobCounts(
             timestamp=now,
             active_count=_sum(queues, "running"),
@@ -155,7 +154,9 @@ def list_jobs() -> JobList | JobCounts:
             failed_count=_sum(queues, "failed"),
             queue_stats=_queues(queues),
         )
-    found = platform_jobs.list_jobs(session, asked.type, owner_name=owner_name(), limit=asked.limit)
+    found = platform_jobs.list_jobs(
+        session, asked.type, owner_name=g.actor.owner_name, limit=asked.limit
+    )
     match asked.type:
         case "active":
             return JobList(timestamp=now, jobs=[ActiveJob(**_open(job, now)) for job in found])
@@ -172,7 +173,7 @@ def list_jobs() -> JobList | JobCounts:
 @describe(answer=Queues)
 def list_queues() -> Queues:
     """How many jobs each queue holds."""
-    counts = job_stats.shown_counts(db.session(), "queue", owner_name())
+    counts = job_stats.shown_counts(db.session(), "queue", g.actor.owner_name)
     return Queues(queues=_queues(counts), timestamp=datetime.now(UTC))
 
 
@@ -181,7 +182,7 @@ def list_queues() -> Queues:
 @describe(answer=PerformanceReport)
 def show_performance() -> PerformanceReport:
     """Which types of jobs are slow (over a minute on average), and which take much."""
-    found = platform_jobs.performance(db.session(), owner_name())
+    found = platform_jobs.performance(db.session(), g.actor.owner_name)
     slow = [each for each in found if each.stats.is_slow]
     intensive = [each for each in found if each.is_intensive]
     completed = [each.stats for each in found if each.stats.avg_duration_seconds is not None]

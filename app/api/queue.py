@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Literal
 
-from flask import Blueprint
+from flask import Blueprint, g
 
 from app.api.openapi import Answer, describe
-from app.api.window import owner_name
 from app.auth import needs
 from app.core import job_stats, queue_stats
 from app.core.models import Worker
@@ -97,7 +96,7 @@ class Workers(Answer):
 def show_stats() -> QueueStats:
     """How many jobs there are of each status, and how the machine is doing."""
     session = db.session()
-    totals = job_stats.totals(session, owner_name())
+    totals = job_stats.totals(session, g.actor.owner_name)
     cleanup = queue_stats.last_cleanup(session)
     machine = queue_stats.machine()
     return QueueStats(
@@ -119,7 +118,7 @@ def show_stats() -> QueueStats:
 @describe(answer=Queues)
 def list_queues() -> Queues:
     """Every queue, what it holds, and how it did in the last 24 hours."""
-    found = [_queue(each) for each in queue_stats.queues(db.session(), owner_name())]
+    found = [_queue(each) for each in queue_stats.queues(db.session(), g.actor.owner_name)]
     return Queues(queues=found, count=len(found))
 
 
@@ -131,7 +130,7 @@ def list_workers() -> Workers:
     session = db.session()
     found = queue_stats.list_workers(session)
     ids = [job_id for worker in found for job_id in worker.running_job_ids]
-    visible = queue_stats.owned(session, ids, owner_name())
+    visible = queue_stats.owned(session, ids, g.actor.owner_name)
     workers = [_worker(worker, visible) for worker in found]
     return Workers(workers=workers, count=len(workers))
 

@@ -159,8 +159,7 @@ def _feed() -> ChangeFeed:
 
 def _own(job_id: str) -> JobState:
     """The job, if the caller may see it. Its connection is free again: a stream lasts."""
-    owner_name = None if g.actor.owner_filter is None else g.actor.name
-    state = get_state(db.session(), job_id, owner_name)
+    state = get_state(db.session(), job_id, g.actor.owner_name)
     db.session.rollback()
     return state
 

@@ -202,11 +202,6 @@ def _read(kind: type[Body]) -> Body:
     return read_body(kind) if request.get_data(cache=True) else kind()
 
 
-def owner_name() -> str | None:
-    """Whose jobs the caller sees: its own, or (None) everybody's."""
-    return None if g.actor.owner_filter is None else g.actor.name
-
-
 @blueprint.post("/jobs")
 @needs("read")
 @describe(body=JobsBody, answer=WindowJobs)
@@ -215,7 +210,7 @@ def list_jobs() -> WindowJobs:
     asked = _read(JobsBody)
     session = db.session()
     rows, is_truncated = job_windows.list_jobs(
-        session, since=asked.since, task=asked.jobType, owner_name=owner_name()
+        session, since=asked.since, task=asked.jobType, owner_name=g.actor.owner_name
     )
     running = {row.worker_name for row in rows if row.status == "running" and row.worker_name}
     until = job_windows.claims_until(
@@ -257,7 +252,7 @@ def list_overlaps() -> OverlapList:
         until=datetime.now(UTC),
         limit=asked.limit,
         task=asked.jobType,
-        owner_name=owner_name(),
+        owner_name=g.actor.owner_name,
     )
     return OverlapList(
         overlaps=[
@@ -288,7 +283,7 @@ def list_overlaps() -> OverlapList:
 def list_stats() -> StatsList:
     """How each type of job did in the last hours."""
     asked = _read(StatsBody)
-    found = job_stats.by_task(db.session(), hours=asked.hours, owner_name=owner_name())
+    found = job_stats.by_task(db.session(), hours=asked.hours, owner_name=g.actor.owner_name)
     stats = [
         TypeStats(
             **{
@@ -307,7 +302,7 @@ def list_stats() -> StatsList:
 @describe(answer=Statistics)
 def show_statistics() -> Statistics:
     """All jobs by status and by type, how long they take, and how long the oldest has waited."""
-    found = job_stats.overview(db.session(), owner_name())
+    found = job_stats.overview(db.session(), g.actor.owner_name)
     by_status = dict.fromkeys(API.vocabulary, 0)
     for status, jobs in found.by_status.items():
         by_status[API.say(status)] += jobs

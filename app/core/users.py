@@ -37,6 +37,11 @@ class Actor:
         return None if self.scopes & {"operate", "admin"} else self.user_id
 
     @property
+    def owner_name(self) -> str | None:
+        """The same for jobs, which know their owner by name."""
+        return None if self.owner_filter is None else self.name
+
+    @property
     def label(self) -> str:
         """How the audit trail names it."""
         return self.name if self.key_id is None else f"{self.name} (key {self.key_id})"

@@ -27,8 +27,7 @@ _LONGEST_VALUE = 4000
 def show(job_id: str) -> str:
     """The page, or only what changes on it."""
     session = db.session()
-    owner_name = None if g.actor.owner_filter is None else g.actor.name
-    state = get_state(session, job_id, owner_name)
+    state = get_state(session, job_id, g.actor.owner_name)
     job = session.scalars(
         select(Job).where(Job.id == state.id, Job.created_at == state.created_at)
     ).one()

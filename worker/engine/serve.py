@@ -5,8 +5,8 @@ of its three processes because it spawns them; forked, they have the modules alr
 their memory. vLLM itself forks on a GPU, and computes in the core's process when one worker is
 enough; on a CPU it asks for spawning, and for a process of its own for the worker, so that the
 worker's OpenMP finds its own environment, which ours all have from the start. A worker in a process
-of its own is waited for by a loop that takes half of a core (measured on two of them: 256 chats
-with two OpenMP threads 543 tokens/s with such a worker, 584 to 699 without).
+of its own is waited for by a loop that takes half of a core (measured on two of them: 128 chats
+with two OpenMP threads 539 to 543 tokens/s with such a worker, 584 to 699 without).
 """
 
 from __future__ import annotations

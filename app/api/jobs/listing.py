@@ -21,11 +21,6 @@ from app.extensions import db
 blueprint = Blueprint("listing", __name__)
 
 
-def owner_name() -> str | None:
-    """Whose jobs the caller sees: its own, or (None) everybody's."""
-    return None if g.actor.owner_filter is None else g.actor.name
-
-
 @blueprint.get("")
 @needs("read")
 @describe(query=ListQuery, answer=answers.JobList)
@@ -35,7 +30,7 @@ def list_jobs() -> answers.JobList:
     page = job_lists.list_jobs(
         db.session(),
         _wanted(asked),
-        owner_name=owner_name(),
+        owner_name=g.actor.owner_name,
         statuses=API.read_list(asked.status),
         job_type=asked.job_type,
         queue=asked.queue,
@@ -59,7 +54,7 @@ def list_jobs() -> answers.JobList:
 @describe(answer=answers.JobTypes)
 def list_types() -> answers.JobTypes:
     """The types of jobs that this server runs or has seen."""
-    found = job_types.list_types(db.session(), owner_name())
+    found = job_types.list_types(db.session(), g.actor.owner_name)
     return answers.JobTypes(
         job_types=[answers.JobType(name=each.name, description=each.description) for each in found]
     )
@@ -75,7 +70,7 @@ def search() -> answers.SearchResult:
     search = search_conditions.read(
         asked.q,
         Filters(statuses=API.read_list(asked.status), **given),
-        owner_name=owner_name(),
+        owner_name=g.actor.owner_name,
         dialect=API,
     )
     found = job_search.find(db.session(), search, _wanted(asked))

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint
+from flask import Blueprint, g
 
 from app.api.jobs import answers
-from app.api.jobs.listing import job_answer, owner_name
+from app.api.jobs.listing import job_answer
 from app.api.jobs.queries import LogQuery
 from app.api.openapi import describe, read_query
 from app.auth import needs
@@ -26,7 +26,7 @@ blueprint = Blueprint("one", __name__)
 @describe(answer=answers.Job)
 def get(job_id: str) -> answers.Job:
     """A job."""
-    return job_answer(job_record.get(db.session(), job_id, owner_name()))
+    return job_answer(job_record.get(db.session(), job_id, g.actor.owner_name))
 
 
 @blueprint.get("/<job_id>/detail")
@@ -35,7 +35,7 @@ def get(job_id: str) -> answers.Job:
 def detail(job_id: str) -> answers.JobDetail:
     """A job's progress, times, attempts and input."""
     session = db.session()
-    job = job_record.get(session, job_id, owner_name())
+    job = job_record.get(session, job_id, g.actor.owner_name)
     attempts = job_record.list_attempts(session, job)
     timing = job_record.timing(job, datetime.now(UTC))
     worker = job_record.worker_of(attempts[-1]) if attempts else None
@@ -76,7 +76,7 @@ def detail(job_id: str) -> answers.JobDetail:
 def history(job_id: str) -> answers.JobHistory:
     """A job's changes of status and its attempts."""
     session = db.session()
-    job = job_record.get(session, job_id, owner_name())
+    job = job_record.get(session, job_id, g.actor.owner_name)
     transitions = job_record.list_transitions(session, job)
     return answers.JobHistory(
         job_id=str(job.id),
@@ -97,7 +97,7 @@ def logs(job_id: str) -> answers.JobLogs:
     """A job's log lines, oldest first."""
     asked = read_query(LogQuery)
     session = db.session()
-    job = job_record.get(session, job_id, owner_name())
+    job = job_record.get(session, job_id, g.actor.owner_name)
     page = job_record.list_lines(
         session, job, level=asked.level, since=asked.since, limit=asked.limit
     )
