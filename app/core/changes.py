@@ -23,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.db import connect_args, sqlalchemy_url
 from app.core.errors import Unavailable
+from app.core.listening import Listening
 from app.core.places import Full, Places
 from app.core.watch import Watch
 from app.core.watched_job import JobState, WatchedJob
@@ -134,6 +135,7 @@ class ChangeFeed:
         with self._lock:
             self._viewers.add(viewer)
         self._start_reader()
+        self._ring()  # the first to come has the reader say that somebody listens
         return viewer
 
     def leave(self, viewer: Viewer) -> None:
@@ -153,6 +155,7 @@ class ChangeFeed:
         with self._lock:
             self._job_viewers.add(viewer)
         self._start_reader()
+        self._ring()
         return viewer
 
     def unwatch(self, viewer: JobViewer) -> None:
@@ -170,6 +173,10 @@ class ChangeFeed:
             viewers = list(self._viewers)
         for viewer in viewers:
             viewer.wake()
+
+    def _has_viewers(self) -> bool:
+        with self._lock:
+            return bool(self._viewers or self._job_viewers)
 
     def _take_place(self, user_id: int | None) -> None:
         if self.is_ended:
@@ -215,6 +222,7 @@ class ChangeFeed:
         driver = connection.connection.driver_connection
         assert isinstance(driver, psycopg.Connection)
         driver.execute(f"LISTEN {CHANNEL}")
+        listening = Listening(connection)
         # Whatever happened while nobody listened.
         self._watch.forget_horizon()
         self.tell()
@@ -226,9 +234,15 @@ class ChangeFeed:
             # Before any wait: a notification may have come along with the answer to a query.
             for notice in driver.notifies(timeout=0):
                 self._hear(notice.payload)
+            has_viewers = self._has_viewers()
             due = self._watch.seconds_until_due()
             now = time.monotonic()
-            if due is not None and due <= 0:
+            if has_viewers and listening.seconds_until_due() <= 0:
+                if listening.keep():
+                    self._watch.hear("")
+                    self.tell()
+                asked_at = now
+            elif due is not None and due <= 0:
                 self._watch.refresh(connection)
                 asked_at = now
             elif now - asked_at >= _CHECK_SECONDS:
@@ -236,6 +250,8 @@ class ChangeFeed:
                 asked_at = now
             else:
                 rest = asked_at + _CHECK_SECONDS - now
+                if has_viewers:
+                    rest = min(rest, listening.seconds_until_due())
                 poll.poll(1000 * (rest if due is None else min(due, rest)) + 1)
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._bell[0], 4096)

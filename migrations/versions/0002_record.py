@@ -210,6 +210,11 @@ CREATE TABLE retention_run (
     CONSTRAINT retention_run_pkey PRIMARY KEY (id)
 );
 CREATE INDEX retention_run_table_idx ON retention_run (table_name, started_at);
+CREATE TABLE listener (
+    id UUID NOT NULL,
+    until timestamptz NOT NULL,
+    CONSTRAINT listener_pkey PRIMARY KEY (id)
+);
 CREATE TABLE adoption (
     id SMALLINT DEFAULT 1 NOT NULL,
     adopted_at timestamptz DEFAULT clock_timestamp() NOT NULL,

@@ -11,9 +11,13 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from app.core.changes import CHANNEL, ChangeFeed, Full
+from app.core.changes import CHANNEL, ChangeFeed, Full, Viewer
 from app.core.settings import Settings
 from tests.conftest import LiveServer, new_database, wait_until
+
+DEFER = (
+    "INSERT INTO procrastinate_jobs (queue_name, task_name, args) VALUES ('tasks', 'export', '{}')"
+)
 
 
 @pytest.fixture
@@ -35,6 +39,19 @@ def announce(database_url: str) -> None:
     """Something changed."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(f"NOTIFY {CHANNEL}, '{{}}'")
+
+
+def defer(database_url: str) -> None:
+    """A job is deferred, by a program that knows nothing of viewers."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute(DEFER)
+
+
+def is_listened_to(database_url: str) -> bool:
+    """Whether the triggers would notify now."""
+    with psycopg.connect(database_url) as connection:
+        found = connection.execute("SELECT FROM listener WHERE until > now()").fetchone()
+    return found is not None
 
 
 def listeners(database_url: str) -> list[int]:
@@ -106,6 +123,39 @@ def test_a_lost_connection_comes_back_and_counts_as_a_change(
             connection.execute("SELECT pg_terminate_backend(%s)", [lost])
         assert viewer.wait(10)
         wait_until(lambda: listeners(quiet_url), "the feed listens again")
+
+
+def rest(viewer: Viewer) -> None:
+    """Until the viewer was told everything that its own coming made of it."""
+    while viewer.wait(1.5):
+        pass
+
+
+def test_a_job_notifies_only_while_somebody_listens(feed: ChangeFeed, quiet_url: str) -> None:
+    with psycopg.connect(quiet_url, autocommit=True) as ear:
+        ear.execute(f"LISTEN {CHANNEL}")
+        defer(quiet_url)
+        announce(quiet_url)
+        assert [notice.payload for notice in ear.notifies(timeout=10, stop_after=1)] == ["{}"]
+        with feed.viewer() as viewer:
+            wait_until(lambda: is_listened_to(quiet_url), "the feed says that it listens")
+            rest(viewer)
+            defer(quiet_url)
+            (notice,) = ear.notifies(timeout=10, stop_after=1)
+            assert notice.payload == '{"noun":"job","id":""}'
+            assert viewer.wait(5)
+
+
+def test_a_change_that_was_under_way_when_the_first_viewer_came_is_told(
+    feed: ChangeFeed, quiet_url: str
+) -> None:
+    with psycopg.connect(quiet_url) as early:
+        early.execute(DEFER)
+        with feed.viewer() as viewer:
+            wait_until(lambda: is_listened_to(quiet_url), "the feed says that it listens")
+            rest(viewer)
+            early.commit()
+            assert viewer.wait(5)
 
 
 def test_places_are_limited_and_given_back(feed: ChangeFeed) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import datetime
 from typing import Any
 
@@ -139,6 +140,15 @@ class RetentionRun(Base):
     rows_removed: Mapped[int] = mapped_column(BigInteger, server_default=literal("0"))
     partitions_dropped: Mapped[int] = mapped_column(Integer, server_default=literal("0"))
     error: Mapped[str | None]
+
+
+class Listener(Base):
+    """A process that hears the change feed, until then: the triggers notify only while one does."""
+
+    __tablename__ = "listener"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    until: Mapped[datetime]
 
 
 class Adoption(Base):

@@ -18,6 +18,18 @@ CREATE OR REPLACE FUNCTION {schema}.stoker_words(
     )))
 $$;
 
+-- Tell whoever listens that something changed; no id: several did. A notification holds up every other
+-- commit, so there is none where nobody listens (app/core/listening.py).
+CREATE OR REPLACE FUNCTION {schema}.stoker_tell(noun text, id bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM {schema}.listener WHERE until > clock_timestamp()) THEN
+        PERFORM pg_notify(
+            'stoker_changes', '{"noun":"' || noun || '","id":"' || coalesce(id::text, '') || '"}');
+    END IF;
+END
+$$;
+
 CREATE OR REPLACE FUNCTION {schema}.stoker_deferred() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
@@ -38,7 +50,7 @@ BEGIN
     )
     INSERT INTO {schema}.job_search (job_id, job_created_at, words)
     SELECT id, created_at, {schema}.stoker_words(id, task, owner_name, arguments) FROM recorded;
-    PERFORM pg_notify('stoker_changes', '{"noun":"job","id":""}');
+    PERFORM {schema}.stoker_tell('job', NULL);
     RETURN NULL;
 END
 $$;
@@ -97,7 +109,7 @@ BEGIN
                 (job_id, job_created_at, at, from_status, to_status, triggered_by, details)
             VALUES (NEW.id, before.created_at, moment, 'pending', 'running', actor,
                     coalesce(why, 'attempt ' || (NEW.attempts + 1)));
-            PERFORM pg_notify('stoker_changes', '{"noun":"job","id":"' || NEW.id || '"}');
+            PERFORM {schema}.stoker_tell('job', NEW.id);
             RETURN NULL;
         END IF;
     ELSIF OLD.status = 'doing' AND NEW.status IN ('succeeded', 'failed', 'aborted') THEN
@@ -126,7 +138,7 @@ BEGIN
             INSERT INTO {schema}.job_transition
                 (job_id, job_created_at, at, from_status, to_status, triggered_by, details)
             VALUES (NEW.id, before.created_at, moment, 'running', now_is, actor, why);
-            PERFORM pg_notify('stoker_changes', '{"noun":"job","id":"' || NEW.id || '"}');
+            PERFORM {schema}.stoker_tell('job', NEW.id);
             RETURN NULL;
         END IF;
     END IF;
@@ -152,7 +164,7 @@ BEGIN
                 WHEN NEW.abort_requested THEN coalesce(cancel_requested_at, moment)
             END
         WHERE created_at = before.created_at AND id = NEW.id;
-        PERFORM pg_notify('stoker_changes', '{"noun":"job","id":"' || NEW.id || '"}');
+        PERFORM {schema}.stoker_tell('job', NEW.id);
         RETURN NULL;
     END IF;
 
@@ -236,7 +248,7 @@ BEGIN
     INSERT INTO {schema}.job_transition
         (job_id, job_created_at, at, from_status, to_status, triggered_by, details)
     VALUES (NEW.id, before.created_at, moment, before.status, now_is, actor, why);
-    PERFORM pg_notify('stoker_changes', '{"noun":"job","id":"' || NEW.id || '"}');
+    PERFORM {schema}.stoker_tell('job', NEW.id);
     RETURN NULL;
 END
 $$;
@@ -304,7 +316,7 @@ BEGIN
             CASE WHEN outcome = 'deleted'
                 THEN 'its row was deleted; whether it failed was not recorded'
                 ELSE 'its row was deleted' END);
-    PERFORM pg_notify('stoker_changes', '{"noun":"job","id":"' || OLD.id || '"}');
+    PERFORM {schema}.stoker_tell('job', OLD.id);
     RETURN NULL;
 END
 $$;
@@ -331,7 +343,7 @@ BEGIN
            coalesce(nullif(current_setting('application_name'), ''), session_user),
            'the queue was emptied by TRUNCATE'
     FROM ended;
-    PERFORM pg_notify('stoker_changes', '{"noun":"job","id":""}');
+    PERFORM {schema}.stoker_tell('job', NULL);
     RETURN NULL;
 END
 $$;
@@ -520,7 +532,7 @@ BEGIN
         SET items_done = coalesce(s.done, items_done), items_total = coalesce(s.total, items_total),
             progress = coalesce(s.percent, progress), message = coalesce(s.message, job.message)
         WHERE id = s.job AND created_at = born AND status = 'running' AND attempts = s.number;
-        PERFORM pg_notify('stoker_changes', '{"noun":"job","id":"' || s.job || '"}');
+        PERFORM {schema}.stoker_tell('job', s.job);
     END LOOP;
 END
 $$;
@@ -535,8 +547,8 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
         at timestamptz, job bigint, number int, batch bigint, level text, logger text,
         message text, context jsonb)
     WHERE {schema}.stoker_admit();
-    SELECT pg_notify('stoker_changes', '{"noun":"log","id":"' || job || '"}')
-    FROM (SELECT DISTINCT (line ->> 'job') AS job FROM jsonb_array_elements(lines) AS line) AS jobs;
+    SELECT {schema}.stoker_tell('log', job)
+    FROM (SELECT DISTINCT (line ->> 'job')::bigint AS job FROM jsonb_array_elements(lines) AS line) AS jobs;
 $$;
 
 -- A job that does not run holds no worker: the removal of a worker's row would have to change each.
@@ -554,7 +566,7 @@ $$;
 -- Else whoever has a table, a temporary one suffices, could hang them on that, and write what it likes.
 REVOKE EXECUTE ON FUNCTION
     {schema}.stoker_deferred(), {schema}.stoker_changed(), {schema}.stoker_deleted(),
-    {schema}.stoker_truncated(), {schema}.stoker_forgotten()
+    {schema}.stoker_truncated(), {schema}.stoker_forgotten(), {schema}.stoker_tell(text, bigint)
 FROM PUBLIC;
 
 CREATE OR REPLACE TRIGGER stoker_deferred AFTER INSERT ON procrastinate_jobs
