@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -18,6 +18,10 @@ from app.core import sessions, users
 from app.core.settings import Settings, load_settings
 from tests.conftest import LiveServer, new_database, serve
 from tests.pages.browser import launch
+
+# What a page shows sooner or later; the limit only bounds a test that fails.
+PATIENCE_SECONDS = 30
+expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 
 AXE = Path(__file__).parents[1] / "node/node_modules/axe-core/axe.min.js"
 
@@ -94,7 +98,11 @@ def complaints() -> Complaints:
 
 @pytest.fixture
 def open_page(
-    browser: Browser, live_server: LiveServer, complaints: Complaints, request: Any
+    browser: Browser,
+    live_server: LiveServer,
+    complaints: Complaints,
+    request: Any,
+    session: Session,  # so that pages are closed before it empties the tables that they show
 ) -> Iterator[Callable[..., Page]]:
     """Opens a path in a window of its own: `open_page("/history", width=390)`."""
     contexts = []
@@ -103,7 +111,7 @@ def open_page(
         context = browser.new_context(
             base_url=live_server.url, viewport={"width": width, "height": 900}, **options
         )
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(PATIENCE_SECONDS * 1000)
         contexts.append(context)
         if is_signed_in:
             context.add_cookies([request.getfixturevalue("cookie")])
@@ -129,7 +137,7 @@ def wait_until_live(page: Page) -> None:
 
 def wait_until_so(page: Page, expression: str) -> None:
     """As Playwright's wait_for_function, which the page's policy forbids."""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not page.evaluate(expression):
         assert time.monotonic() < deadline, f"waited in vain: {expression}"
         page.wait_for_timeout(20)
@@ -139,7 +147,13 @@ def violations(page: Page) -> list[Any]:
     """What axe-core finds; it comes by the debugger, which the page's policy does not stop."""
     if page.locator("[data-live]").count():
         wait_until_live(page)
-    wait_until_so(page, "!document.querySelector('.htmx-request')")  # nothing is dimmed
+    wait_until_so(page, "!document.querySelector('.htmx-request')")
+    # Nothing is dimmed any more.
+    wait_until_so(
+        page,
+        "[...document.querySelectorAll('[data-loading]')]"
+        ".every(each => getComputedStyle(each).opacity === '1')",
+    )
     debugger = page.context.new_cdp_session(page)
     debugger.send("Runtime.evaluate", {"expression": AXE.read_text()})
     answer = debugger.send(

@@ -29,7 +29,7 @@ def live_server(
 ) -> Iterator[LiveServer]:
     """A web server with little patience."""
     folder = tmp_path_factory.mktemp("log")
-    with serve(settings, folder, STOKER_PAGE_TIMEOUT_SECONDS="0.5") as server:
+    with serve(settings, folder, STOKER_PAGE_TIMEOUT_SECONDS="2") as server:
         yield server
 
 
