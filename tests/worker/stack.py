@@ -100,7 +100,7 @@ class Stack:
                 process.terminate()
         for process in self.processes:
             try:
-                process.wait(15)
+                process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

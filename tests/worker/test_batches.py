@@ -62,6 +62,8 @@ def test_every_request_is_answered_once_and_in_input_order(stack: Stack) -> None
     assert batch.engine is not None
     assert batch.engine["version"] == "0.0.fake"
     assert batch.model_load_seconds is not None
+    # The log's last lines are written after the batch's end.
+    job_of(stack, batch)
     text = logs.read_text(stack.session, batch)
     assert "validated model=fake requests=150" in text
     assert "completed" in text
@@ -154,7 +156,7 @@ def test_a_cancelled_batch_keeps_its_finished_results(stack: Stack) -> None:
 
 
 def test_a_batch_that_waits_for_its_turn_is_cancelled_at_once(stack: Stack) -> None:
-    stack.write_models(fake={"FAKE_DELAY": "30", "WINDOW": "1"}, other={})
+    stack.write_models(fake={"FAKE_DELAY": "120", "WINDOW": "1"}, other={})
     stack.start()
     first = stack.submit([chat("a", model="fake")])
     wait_until(lambda: stack.asked(), "the first batch is in the engine")
@@ -191,7 +193,7 @@ def test_an_expired_batch_keeps_its_finished_results(stack: Stack) -> None:
 
 
 def test_after_a_killed_worker_nothing_answered_is_asked_again(stack: Stack) -> None:
-    stack.write_models(fake={"FAKE_DELAY": "0.02", "WINDOW": "4"})
+    stack.write_models(fake={"FAKE_DELAY": "0.05", "WINDOW": "4"})
     stack.start("worker.housekeeper")
     worker = stack.start()
     lines = [chat(f"q-{n}") for n in range(300)]
@@ -229,14 +231,14 @@ def _written(stack: Stack, batch: Batch) -> list[bytes]:
 def test_a_stopped_worker_puts_its_batch_back_for_the_next_one(stack: Stack) -> None:
     stack.write_models(fake={"FAKE_DELAY": "0.05", "WINDOW": "4"})
     worker = stack.start()
-    batch = stack.submit([chat(f"q-{n}") for n in range(200)])
+    batch = stack.submit([chat(f"q-{n}") for n in range(400)])
     stack.wait_for_results(batch, 20)
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(15) == 0
+    assert worker.wait(60) == 0
     assert stack.refresh(batch).status == "in_progress"
     stack.start()
     stack.wait(batch)
-    assert (batch.status, batch.completed) == ("completed", 200)
+    assert (batch.status, batch.completed) == ("completed", 400)
 
 
 def test_a_request_that_kills_the_engine_fails_alone(stack: Stack) -> None:

@@ -48,5 +48,4 @@ def test_a_cleanup_counts_first_then_removes_and_says_what_it_did(stack: Stack) 
     wait_until(
         lambda: any("job: 25 rows" in message for message in stack.session.scalars(lines)),
         "the cleanup's lines",
-        seconds=10,
     )

@@ -208,7 +208,7 @@ def test_an_export_goes_on_when_the_worker_was_stopped_in_its_middle(stack: Stac
 
     wait_until(lambda: job().items_total, "the export runs")
     worker.terminate()
-    assert worker.wait(30) == 0
+    assert worker.wait(60) == 0
     assert (job().status, job().attempts) == ("pending", 1), stack.logs()
     stack.start()
     wait_until(lambda: job().ended_at, "the export has ended", 90)
