@@ -253,7 +253,7 @@ def free_port() -> int:
             return port
 
 
-def wait_until(is_so: Callable[[], object], what: str, seconds: float = 60.0) -> None:
+def wait_until(is_so: Callable[[], object], what: str, seconds: float = 120.0) -> None:
     """Wait for something to become true; the limit only bounds a test that fails."""
     deadline = time.monotonic() + seconds
     while not is_so():

@@ -64,14 +64,14 @@ class Shop:
                 process.send_signal(signal.SIGTERM)
         for process in processes or tuple(self._started):
             try:
-                process.wait(20)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
 
     def _run(self, *words: str) -> None:
         ended = self._start(*words)
-        assert ended.wait(60) == 0, self.log()
+        assert ended.wait(120) == 0, self.log()
 
     def _start(self, *words: str) -> subprocess.Popen[bytes]:
         with open(self._folder / "shop.log", "ab") as log:

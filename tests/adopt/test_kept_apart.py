@@ -192,7 +192,7 @@ def run_worker(settings: Settings, **environment: str) -> subprocess.CompletedPr
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 

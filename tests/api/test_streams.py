@@ -497,7 +497,7 @@ def test_a_server_that_stops_ends_its_streams_in_order(
         answer.readline()
         log_answer.readline()
         live_server.process.terminate()
-        assert live_server.process.wait(10) == 0
+        assert live_server.process.wait(60) == 0
         answer.read()  # it ended in order: a cut stream would raise
         log_answer.read()
 

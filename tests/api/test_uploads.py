@@ -115,6 +115,7 @@ def test_an_upload_without_an_announced_length_is_taken_too(
             [_HEAD, *(content[at : at + 999] for at in range(0, len(content), 999)), _TAIL]
         ),
         headers=headers(api_key),
+        timeout=60,
     )
     assert answer.status_code == 200, answer.text
     assert answer.json()["bytes"] == len(content)
@@ -152,6 +153,7 @@ def test_a_client_that_sends_too_much_reads_why_it_was_refused(
         server.api_url + "/files",
         content=iter([form[at : at + 65536] for at in range(0, len(form), 65536)]),
         headers={**headers(api_key), **announced},
+        timeout=60,
     )
     assert answer.status_code == 413
     assert parts_left(settings) == []
@@ -188,7 +190,9 @@ def test_a_full_disk_is_said_and_not_a_fault(
 ) -> None:
     server = start_server(STOKER_MIN_FREE_DISK_BYTES=str(2**60))
     form = _HEAD + b"{}\n" + _TAIL
-    answer = httpx.post(server.api_url + "/files", content=form, headers=headers(api_key))
+    answer = httpx.post(
+        server.api_url + "/files", content=form, headers=headers(api_key), timeout=60
+    )
     assert answer.status_code == 503
     assert answer.json()["error"]["code"] == "disk_full"
     assert int(answer.headers["Retry-After"]) > 0

@@ -115,7 +115,7 @@ def test_workers_are_notified_when_a_job_enters_the_queue(session: Session) -> N
     session.commit()
     waiting_jobs.enter_due(session)
     assert session.connection().connection.driver_connection is connection
-    heard = next(iter(connection.notifies(timeout=10, stop_after=1)))
+    heard = next(iter(connection.notifies(timeout=60, stop_after=1)))
     assert '"job_inserted"' in heard.payload
 
 

@@ -106,7 +106,7 @@ def _nginx(folder: Path, server: LiveServer, streams: LiveServer) -> Iterator[Pr
         yield Proxy(server, streams, http_port, https_port, trust)
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def _listens(port: int) -> bool:

@@ -59,7 +59,7 @@ class Instance:
             return 0
 
     def wait_for(self, text: str) -> None:
-        wait_until(lambda: text in self.said, f"{text!r} in {self.said}", seconds=60)
+        wait_until(lambda: text in self.said, f"{text!r} in {self.said}")
 
     def family(self) -> list[psutil.Process]:
         """Every process that works on this data folder, whoever its parent is."""
@@ -140,7 +140,7 @@ def test_a_killed_start_leaves_only_postgres_and_the_next_one_takes_it_over(
     instance.wait_for("postgres has ended; it is started again")
     assert instance.process is not None
     instance.process.terminate()
-    assert instance.process.wait(15) == 0
+    assert instance.process.wait(60) == 0
     assert instance.family() == []
 
 
@@ -158,7 +158,7 @@ def test_a_named_postgres_and_other_models_need_no_embedded_ones(
     assert not (instance.var / "models.toml").exists()
     assert f"export DATABASE_URL='{database_url}'" in (instance.var / "env").read_text()
     process.terminate()
-    assert process.wait(15) == 0
+    assert process.wait(60) == 0
 
 
 def test_a_later_start_shows_how_long_the_model_takes_to_load(
@@ -176,7 +176,7 @@ def test_a_later_start_shows_how_long_the_model_takes_to_load(
     instance.wait_for("Loading slow …")
     instance.wait_for("✓ slow is loaded (")
     process.terminate()
-    assert process.wait(15) == 0
+    assert process.wait(60) == 0
 
 
 def test_a_postgres_that_is_away_is_told_in_one_sentence(instance: Instance) -> None:

@@ -30,7 +30,7 @@ def fake_spec(tmp_path: Path, **env: str) -> ModelSpec:
 
 def settings_in(folder: Path, **others: Any) -> Settings:
     """Settings with their data folder there."""
-    return Settings(var=folder, **{"engine_start_seconds": 30.0, **others})
+    return Settings(var=folder, **{"engine_start_seconds": 120.0, **others})
 
 
 def chat(text: str, **others: Any) -> bytes:
@@ -74,14 +74,14 @@ def is_running(process: psutil.Process) -> bool:
         return False
 
 
-def eventually(claim: Callable[[], object], seconds: float = 10.0) -> None:
-    """Wait until the claim holds."""
+def eventually(claim: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait until the claim holds; the limit only bounds a test that fails."""
     deadline = time.monotonic() + seconds
     while not claim():
         assert time.monotonic() < deadline, "it did not become so in time"
         time.sleep(0.02)
 
 
-def all_gone(processes: list[psutil.Process], seconds: float = 5.0) -> None:
+def all_gone(processes: list[psutil.Process], seconds: float = 60.0) -> None:
     """Wait until none of them lives."""
     eventually(lambda: not any(is_running(process) for process in processes), seconds)

@@ -134,7 +134,7 @@ class Stack:
         self.session.refresh(batch)
         return batch
 
-    def wait(self, batch: Batch, *statuses: str, seconds: float = 60) -> Batch:
+    def wait(self, batch: Batch, *statuses: str, seconds: float = 120) -> Batch:
         """Wait until the batch has one of these statuses (any final one by default)."""
         try:
             wait_until(

@@ -245,7 +245,7 @@ def test_a_request_that_kills_the_engine_fails_alone(stack: Stack) -> None:
     stack.write_models(fake={"FAKE_DELAY": "0.01", "WINDOW": "4"})
     stack.start()
     lines = [chat(f"q-{n}", "CRASH" if n == 10 else f"Question {n}") for n in range(30)]
-    batch = stack.wait(stack.submit(lines), seconds=90)
+    batch = stack.wait(stack.submit(lines))
     assert (batch.status, batch.completed, batch.failed) == ("completed", 29, 1)
     (error,) = stack.read(batch.error_file_id)
     assert (error["custom_id"], error["error"]["code"]) == ("q-10", "engine_crashed")
@@ -255,7 +255,7 @@ def test_a_request_that_kills_the_engine_fails_alone(stack: Stack) -> None:
 def test_a_frozen_engine_is_replaced_and_the_batch_goes_on(stack: Stack) -> None:
     stack.write_models(fake={"FAKE_FREEZE": "15", "WINDOW": "8"})
     stack.start(STOKER_ENGINE_STALL_SECONDS="2")
-    batch = stack.wait(stack.submit([chat(f"q-{n}") for n in range(20)]), seconds=90)
+    batch = stack.wait(stack.submit([chat(f"q-{n}") for n in range(20)]))
     assert (batch.status, batch.completed) == ("completed", 20)
     assert batch.engine_deaths >= 1
 
@@ -263,7 +263,7 @@ def test_a_frozen_engine_is_replaced_and_the_batch_goes_on(stack: Stack) -> None
 def test_a_model_that_cannot_be_started_fails_its_batch_with_the_reason(stack: Stack) -> None:
     stack.write_models(fake={"FAKE_START_ERROR": "ValueError: no room for KV blocks"})
     stack.start(STOKER_ENGINE_RESTART_LIMIT="2", STOKER_PRELOAD="false")
-    batch = stack.wait(stack.submit([chat("a")]), seconds=90)
+    batch = stack.wait(stack.submit([chat("a")]))
     assert batch.status == "failed"
     assert batch.errors is not None
     assert batch.errors[0]["code"] == "engine_unavailable"

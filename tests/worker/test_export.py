@@ -211,6 +211,6 @@ def test_an_export_goes_on_when_the_worker_was_stopped_in_its_middle(stack: Stac
     assert worker.wait(60) == 0
     assert (job().status, job().attempts) == ("pending", 1), stack.logs()
     stack.start()
-    wait_until(lambda: job().ended_at, "the export has ended", 90)
+    wait_until(lambda: job().ended_at, "the export has ended")
     assert (job().status, job().attempts) == ("completed", 2)
     assert len(stack.session.scalars(select(File).where(File.purpose == "export")).all()) == 1
