@@ -46,7 +46,7 @@ CONF = ("fsync=off", "full_page_writes=off", "shared_buffers=64MB")
 PATIENT = {
     **QUICK,
     "STOKER_FLUSH_ROWS": str(FLUSHED),
-    "STOKER_ENGINE_STALL_SECONDS": "5",
+    "STOKER_ENGINE_STALL_SECONDS": "12",
     "STOKER_ENGINE_START_SECONDS": "250",
 }
 _ASKED = re.compile(r"Received request \S*?(batch_req_[0-9a-f]+)-[0-9a-f]+:")
@@ -216,7 +216,7 @@ class EngineStack(Stack):
             answer = httpx.get(
                 f"http://127.0.0.1:{self.port}{path}",
                 headers={"Authorization": f"Bearer {self.api_key}"},
-                timeout=15,
+                timeout=60,
             )
         except httpx.HTTPError:
             return 0, {}
@@ -240,7 +240,7 @@ class EngineStack(Stack):
         thread.start()
 
         def result() -> str:
-            thread.join(60)
+            thread.join(120)
             return found[0] if found else "the client gave up"
 
         return result

@@ -7,7 +7,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from tests.conftest import wait_until
 from tests.faults.proxy import Proxy
 from tests.worker.engines import family_of
 from tests.worker.stack import Stack, chat, ids
+from tests.worker.test_guards import locked, wait_until_blocked
 
 pytestmark = pytest.mark.faults
 
@@ -100,7 +101,7 @@ def test_a_worker_that_was_taken_for_dead_changes_nothing_and_works_on(stack: St
 
     # The first one works on, as whom the queue knows it again.
     second.terminate()
-    assert second.wait(15) == 0
+    assert second.wait(60) == 0
     other = stack.wait(stack.submit([chat("a"), chat("b")]))
     assert (other.status, other.completed) == ("completed", 2)
     assert first.poll() is None
@@ -111,7 +112,8 @@ def test_a_worker_that_wakes_while_the_other_runs_its_batch_does_not_end_the_job
 ) -> None:
     stack.start("worker.housekeeper")
     first = stack.start()
-    batch = stack.submit([chat(f"q-{n}") for n in range(250)])
+    # So many that the second worker is still at them when the first one has looked about.
+    batch = stack.submit([chat(f"q-{n}") for n in range(500)])
     stack.wait_for_results(batch, 20)
     with frozen(first.pid):
         wait_until(lambda: outcomes(stack, batch) == ["moved", "lost"], "it is taken for dead")
@@ -122,7 +124,7 @@ def test_a_worker_that_wakes_while_the_other_runs_its_batch_does_not_end_the_job
     wait_until(lambda: "job.lost" in stack.logs(), "the first worker learns that it lost the job")
     assert job_status(stack, batch) == "doing"
     stack.wait(batch)
-    assert (batch.status, batch.completed, batch.failed) == ("completed", 250, 0)
+    assert (batch.status, batch.completed, batch.failed) == ("completed", 500, 0)
     wait_until(lambda: outcomes(stack, batch) == ENDS, "the attempts are closed")
     assert (first.poll(), second.poll()) == (None, None)
 
@@ -169,9 +171,13 @@ def test_connections_that_are_cut_again_and_again_lose_and_double_nothing(stack:
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
-    while stack.refresh(batch).completed < 150:
+    pause, before = 0.2, 0
+    while (completed := stack.refresh(batch).completed) < 150:
         stack.session.execute(cut)
-        time.sleep(0.2)  # something has to get done in between
+        # Something has to get done in between, on a slow machine too.
+        pause = 0.2 if completed > before else min(pause * 1.2, 5.0)
+        before = completed
+        time.sleep(pause)
     stack.wait(batch)
     assert (batch.status, batch.completed, batch.failed) == ("completed", 200, 0)
     assert ids(stack.read(batch.output_file_id)) == ids(lines)
@@ -205,7 +211,7 @@ def test_a_worker_ends_in_order_while_the_database_is_away(stack: Stack, proxy: 
     stack.wait_for_results(batch, 20)
     proxy.go_away()
     worker.terminate()
-    worker.wait(30)
+    worker.wait(60)
     assert family_of(stack.settings.run_path) == []
     proxy.come_back()
     stack.start()
@@ -216,14 +222,16 @@ def test_a_worker_ends_in_order_while_the_database_is_away(stack: Stack, proxy: 
 def test_a_killed_validation_is_tried_again(stack: Stack) -> None:
     worker = stack.start()
     wait_until(lambda: len(helpers(worker.pid)) >= 2, "the helpers are there")
-    # So long that the helper is still at it when it is killed.
-    lines = [chat(f"q-{n}", "word " * 2000) for n in range(4000)]
+    lines = [chat(f"q-{n}") for n in range(4000)]
     for line in lines[20:]:
         line["body"]["guided_json"] = {}  # refused at once: only validation takes its time
-    batch = stack.submit(lines)
-    wait_until(lambda: outcomes(stack, batch) == [None], "it is being validated")
-    for helper in helpers(worker.pid):
-        helper.kill()
+    # The helper is still at it when it is killed: it may not write.
+    with locked(stack.settings, "request"):
+        batch = stack.submit(lines)
+        wait_until_blocked(stack, "COPY request")
+        assert outcomes(stack, batch) == [None]
+        for helper in helpers(worker.pid):
+            helper.kill()
     stack.wait(batch)
     assert (batch.status, batch.total) == ("completed", 4000)
     ends = ["failed", "moved", "completed"]
@@ -233,5 +241,9 @@ def test_a_killed_validation_is_tried_again(stack: Stack) -> None:
 
 def helpers(pid: int) -> list[psutil.Process]:
     """The worker's helper processes (its other children are the engine's and a resource tracker)."""
-    children = psutil.Process(pid).children()
-    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    found = []
+    for child in psutil.Process(pid).children():
+        with suppress(psutil.NoSuchProcess):  # one that has just ended
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child)
+    return found

@@ -531,7 +531,7 @@ def test_a_worker_killed_at_any_moment_leaves_a_record_without_contradictions(
 ) -> None:
     db.execute(
         "INSERT INTO procrastinate_jobs (queue_name, task_name, args)"
-        " SELECT 'default', 'chance', jsonb_build_object('number', n) FROM generate_series(1, 300) AS n"
+        " SELECT 'default', 'chance', jsonb_build_object('number', n) FROM generate_series(1, 600) AS n"
     )
     open_jobs = "SELECT count(*) AS jobs FROM procrastinate_jobs WHERE status IN ('todo', 'doing')"
 
@@ -557,6 +557,17 @@ def test_a_worker_killed_at_any_moment_leaves_a_record_without_contradictions(
         time.sleep(random.random() / 2)
         process.send_signal(signal.SIGKILL)
         process.wait()
+        # The server ends the statement that it was at, and only then its session.
+        wait_until(
+            lambda: (
+                db.execute(
+                    "SELECT FROM pg_stat_activity WHERE datname = current_database()"
+                    " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+                ).fetchone()
+                is None
+            ),
+            "its transactions are over",
+        )
         assert_consistent(db)
         db.execute("DELETE FROM procrastinate_workers")
         with put_back.open():
@@ -567,10 +578,10 @@ def test_a_worker_killed_at_any_moment_leaves_a_record_without_contradictions(
                 assert recovery._put_back(put_back, row["id"])
         assert_consistent(db)
     process = start()
-    wait_until(lambda: db.execute(open_jobs).fetchone() == {"jobs": 0}, "all is done", 60)
+    wait_until(lambda: db.execute(open_jobs).fetchone() == {"jobs": 0}, "all is done")
     process.terminate()
     process.wait()
     assert_consistent(db)
     lost = db.execute("SELECT count(*) AS n FROM attempt WHERE outcome = 'lost'").fetchone()
     assert lost is not None
-    assert ended() == 300
+    assert ended() == 600
