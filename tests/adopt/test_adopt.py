@@ -34,6 +34,15 @@ def test_every_job_of_an_app_that_runs_is_recorded(
     assert ran.exit_code == 0, ran.output
     assert deferring.wait(60) == 0
     drain(db)
+    wait_until(
+        lambda: (
+            db.execute(
+                "SELECT count(*) FROM job WHERE task = 'tick' AND status = 'completed'"
+            ).fetchone()
+            != (0,)
+        ),
+        "its clock has ticked",
+    )
     shop.stop(worker)
 
     assert differences(db) == []

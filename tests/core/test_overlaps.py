@@ -64,7 +64,9 @@ def clipped(run: Any, since: datetime) -> tuple[str, int, datetime, datetime]:
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(runs=RUNS, window=st.integers(1, 120), limit=st.integers(1, 40))
 def test_the_sweep_finds_what_looking_at_every_two_runs_finds(

@@ -46,7 +46,7 @@ RUN = """
 import sys, time
 from app.core import retention
 from app.core.settings import load_settings
-retention.run(load_settings(), chunk=10, is_stopping=lambda seconds: time.sleep(0.02))
+retention.run(load_settings(), chunk=10, is_stopping=lambda seconds: time.sleep(0.1))
 """
 
 
@@ -181,8 +181,9 @@ def test_what_lies_in_the_default_partition_goes_too(
 def test_days_of_log_lines_go_after_two_weeks(
     session: Session, settings: Settings, db: psycopg.Connection[Any]
 ) -> None:
+    now = datetime.now(UTC)  # of the same day as the run: NOW may be of the day before
     for days in range(4, 24, 4):
-        partitions.ensure(db, now=NOW - timedelta(days=days))
+        partitions.ensure(db, now=now - timedelta(days=days))
     db.execute(
         "INSERT INTO log_line (at, job_id, level, message)"
         " SELECT now() - make_interval(hours => h), 1, 'info', 'm'"

@@ -132,6 +132,10 @@ class History:
         return list(self.session.scalars(select(Job)))
 
 
+def this_hour() -> datetime:
+    return datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+
+
 def histogram(durations: list[int]) -> list[int]:
     counts = [0] * rollups.BUCKETS
     for duration in durations:
@@ -192,7 +196,9 @@ def kept_rollups(session: Session, span: str) -> dict[tuple[Any, ...], tuple[Any
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=STEPS)
 def test_rollups_equal_the_jobs_after_any_history(session: Session, steps: list[Any]) -> None:
@@ -207,7 +213,9 @@ def test_rollups_equal_the_jobs_after_any_history(session: Session, steps: list[
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=STEPS, ages=st.tuples(AGES, AGES), is_all=st.booleans())
 def test_a_tally_is_right_before_and_after_any_refresh(
@@ -291,9 +299,10 @@ def test_history_is_counted_newest_first_and_goes_on_where_it_stopped(session: S
     first = rollups.refresh(session, seconds=0, is_stopping=lambda: True)
     assert first == 0
     steps = iter((False, True))
+    before = this_hour()
     assert rollups.refresh(session, is_stopping=lambda: next(steps, True)) == 1
     [newest] = session.scalars(select(RollupSpan.begins_at))
-    assert newest == datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    assert newest in (before, this_hour())  # the next one may have begun meanwhile
 
     assert rollups.refresh(session) > 100
     assert kept_rollups(session, "hour") == expected_rollups(history.jobs())
@@ -317,7 +326,7 @@ def test_rollups_of_a_dropped_partition_are_forgotten(session: Session) -> None:
 
 
 @pytest.mark.parametrize("share", [0.5, 0.95])
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(durations=st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=60))
 def test_percentiles_are_within_ten_percent(share: float, durations: list[int]) -> None:
     told = rollups.percentile(np.array(histogram(durations)), share, min(durations), max(durations))
