@@ -38,7 +38,7 @@ def submit(sdk: openai.OpenAI, lines: list[dict[str, Any]] | bytes, **options: A
 
 
 def follow(sdk: openai.OpenAI, batch: Batch, stack: Stack) -> Batch:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while batch.status not in FINAL:
         assert time.monotonic() < deadline, f"{batch.status}\n{stack.logs()}"
         time.sleep(0.1)
@@ -46,12 +46,13 @@ def follow(sdk: openai.OpenAI, batch: Batch, stack: Stack) -> Batch:
     return batch
 
 
-def test_a_batch_goes_the_whole_way(sdk: openai.OpenAI, worker: Stack) -> None:
+def test_a_batch_goes_the_whole_way(sdk: openai.OpenAI, stack: Stack) -> None:
     lines = [chat(f"r{number}", f"Question {number}") for number in range(20)]
     lines[7] = chat("r7", "STATUS 400")
     batch = submit(sdk, lines, metadata={"run": "1"})
     assert batch.status == "validating"
-    batch = follow(sdk, batch, worker)
+    stack.start()  # now: a quick worker would have validated it before the answer was made
+    batch = follow(sdk, batch, stack)
     assert batch.status == "completed"
     assert batch.model == "fake"
     assert batch.metadata == {"run": "1"}
@@ -104,7 +105,7 @@ def test_a_batch_goes_the_whole_way(sdk: openai.OpenAI, worker: Stack) -> None:
 
     again = sdk.post(f"/batches/{batch.id}/retry-failed", cast_to=Batch)
     assert again.metadata == {"run": "1", "retried_from": batch.id}
-    again = follow(sdk, again, worker)
+    again = follow(sdk, again, stack)
     assert again.request_counts is not None
     assert again.request_counts.total == 1
 
@@ -129,7 +130,7 @@ def test_a_bad_file_fails_its_batch_with_lines_and_codes(sdk: openai.OpenAI, wor
 
 def test_a_cancelled_batch_keeps_what_was_answered(sdk: openai.OpenAI, worker: Stack) -> None:
     worker.write_models(fake={"WINDOW": "16"})  # all at once, whatever their order
-    lines = [chat(f"r{n}", "Hi" if n < 4 else "SLOW 30") for n in range(16)]
+    lines = [chat(f"r{n}", "Hi" if n < 4 else "SLOW 110") for n in range(16)]
     batch = submit(sdk, lines)
     while not (counts := sdk.batches.retrieve(batch.id).request_counts) or counts.completed < 4:
         time.sleep(0.1)
@@ -251,7 +252,9 @@ def test_the_same_post_many_times_at_once_makes_one_batch(
     headers = {"Authorization": f"Bearer {api_key}", "Idempotency-Key": "once"}
 
     def post(_: int) -> str:
-        answer = httpx.post(live_server.api_url + "/batches", json=body, headers=headers)
+        answer = httpx.post(
+            live_server.api_url + "/batches", json=body, headers=headers, timeout=60
+        )
         return str(answer.json()["id"])
 
     with ThreadPoolExecutor(20) as pool:
