@@ -73,7 +73,7 @@ def test_without_a_named_database_the_answer_says_what_to_set(settings: Settings
 
 
 def test_a_slow_query_ends_as_a_503(settings: Settings, engine: Engine, api_key: str) -> None:
-    with app_with(settings, page_timeout_seconds=0.2) as app, engine.begin() as other:
+    with app_with(settings, page_timeout_seconds=2) as app, engine.begin() as other:
         other.execute(text("LOCK TABLE batch IN ACCESS EXCLUSIVE MODE"))
         client = app.test_client()
         answer = client.get("/v1/batches", headers={"Authorization": f"Bearer {api_key}"})

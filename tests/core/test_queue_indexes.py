@@ -96,7 +96,7 @@ def test_an_index_whose_build_broke_off_is_built_again(
     with psycopg.connect(settings.database_url) as reader:
         reader.execute("SELECT count(*) FROM procrastinate_jobs")
         reader.execute("INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('q', 't')")
-        db.execute("SET statement_timeout = '200ms'")
+        db.execute("SET statement_timeout = '2s'")
         with pytest.raises(psycopg.errors.QueryCanceled):
             queue_indexes.ensure(db, 16)
     db.execute("SET statement_timeout = 0")
