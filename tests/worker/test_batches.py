@@ -273,8 +273,16 @@ def test_a_model_that_cannot_be_started_fails_its_batch_with_the_reason(stack: S
 
 
 def test_batches_are_grouped_by_model_so_that_few_swaps_are_needed(stack: Stack) -> None:
-    stack.write_models(one={"FAKE_DELAY": "0.2"}, two={"FAKE_DELAY": "0.2"})
+    # All wait for their model before one of them is ready: else a quick turn ends before the last is
+    # validated.
+    stack.write_models(one={"FAKE_START_DELAY": "60"}, two={"FAKE_START_DELAY": "60"})
     made = [stack.submit([chat("a", model=("one", "two")[n % 2])]) for n in range(6)]
+    worker = stack.start()
+    for batch in made:
+        wait_until(lambda batch=batch: stack.refresh(batch).validated_at, "it is validated")
+    worker.terminate()
+    assert worker.wait(60) == 0
+    stack.write_models(one={"FAKE_DELAY": "0.2"}, two={"FAKE_DELAY": "0.2"})
     stack.start()
     for batch in made:
         assert stack.wait(batch).status == "completed"
