@@ -18,6 +18,8 @@ ONCE ?=
 ARGS ?=
 # make test: what to give to pytest.
 TESTS ?= tests
+# How many processes run them; each has a Postgres of its own. 0: in pytest's own process, for a debugger.
+TEST_JOBS ?= 2
 
 # vLLM's imports take a minute longer each time without bytecode.
 unexport PYTHONDONTWRITEBYTECODE
@@ -37,7 +39,7 @@ up: $(VENV)/.installed-$(EXTRA) ## Run Stoker: Postgres, web, worker; the first 
 install: $(VENV)/.installed-$(EXTRA) ## Make the environment and install the packages, no more
 
 test: $(VENV)/.installed-dev check node-deps browser nginx ## Check and test everything
-	@exec $(VENV)/bin/python -m pytest $(TESTS) $(ARGS)
+	@exec $(VENV)/bin/python -m pytest -n $(TEST_JOBS) --dist loadfile $(TESTS) $(ARGS)
 
 check: lint types ## Format, lint, types, layers
 	@$(VENV)/bin/lint-imports --no-cache
