@@ -24,6 +24,7 @@ from app.core.settings import Settings, SettingsError, load_settings
 from app.core.workers import Pulse
 from worker.heart import Heart
 from worker.queue_connector import make_housekeeping_app
+from worker.scheduling import Scheduling
 from worker.upkeep import Upkeep
 from worker.webhooks import Courier
 
@@ -107,11 +108,13 @@ class Housekeeper:
                 misfire_grace_time=60,
             )
         courier = Courier(self.settings, self.sessions)
+        scheduling = Scheduling(self.sessions)
         with self.queue_app.open():
             for first in (self._remove_leftovers, upkeep.make_partitions):
                 self._safely(first)()
             scheduler.start()
             courier.start()
+            scheduling.start()
             log.info("housekeeper.leads", pid=os.getpid())
             try:
                 while not self.stopping.wait(_LEADER_RETRY_SECONDS):
@@ -119,6 +122,7 @@ class Housekeeper:
             finally:
                 # Another may lead by now: nothing of ours may still run then.
                 upkeep.ending.set()
+                scheduling.stop()
                 courier.stop()
                 scheduler.shutdown(wait=True)
 

@@ -62,8 +62,9 @@ def defer(
         lock=lock,
         queueing_lock=queueing_lock,
         schedule_at=schedule_at,
+        task_kwargs=dict(arguments),  # an argument may have any name
         connection=driver_connection(session),
-    ).defer(**arguments)
+    ).defer()
     if owner_name is not None or model is not None:
         name(session, job_id, owner_name=owner_name, model=model)
     return job_id

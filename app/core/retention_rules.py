@@ -21,6 +21,7 @@ from app.core.models import (
     Request,
     Result,
     RetentionRun,
+    ScheduleFiring,
     SignInLink,
     WebhookDelivery,
     Worker,
@@ -95,6 +96,11 @@ RULES: dict[str, Rule] = {
             "incident",
             "incident_days",
             ((Incident, lambda before: Incident.last_seen_at < before),),
+        ),
+        Rule(
+            "schedule_firing",
+            "firing_days",
+            ((ScheduleFiring, lambda before: ScheduleFiring.decided_at < before),),
         ),
         Rule("audit_entry", "audit_days", ((AuditEntry, lambda before: AuditEntry.at < before),)),
         Rule(

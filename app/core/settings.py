@@ -205,6 +205,9 @@ class Settings(BaseSettings):
     incident_days: float = Field(
         365.0, gt=0, description="How long incidents are kept after they were last seen."
     )
+    firing_days: float = Field(
+        30.0, ge=1, description="How long a schedule's history of its runs is kept."
+    )
     audit_days: float = Field(365.0, gt=0, description="How long the audit trail is kept.")
     webhook_days: float = Field(
         90.0, gt=0, description="How long ended webhook deliveries are kept."
@@ -219,6 +222,9 @@ class Settings(BaseSettings):
         50,
         ge=1,
         description="Two types of job that run at once more often within a day open an incident.",
+    )
+    schedules_per_user: int = Field(
+        100, ge=0, description="Schedules that one user may have at most."
     )
     webhook_hosts: tuple[str, ...] = Field(
         (),

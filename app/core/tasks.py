@@ -194,18 +194,8 @@ def validate(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     return read.model_dump(mode="json", exclude_none=True)
 
 
-def defer_task(
-    session: Session,
-    name: str,
-    arguments: dict[str, Any],
-    actor: Actor,
-    *,
-    priority: int = 0,
-    lock: str | None = None,
-    schedule_at: datetime | None = None,
-    horizon_seconds: float = waiting_jobs.HORIZON_SECONDS,
-) -> int:
-    """Defer a built-in task for whoever asks; returns the job's id. The caller commits.
+def check(session: Session, name: str, arguments: dict[str, Any], actor: Actor) -> dict[str, Any]:
+    """What the task would be deferred with, if the actor may defer it.
 
     Raises NotFound (the task, or a batch that the actor may not see), Invalid (an argument), and
     Forbidden (the task needs a scope that the actor lacks).
@@ -220,11 +210,30 @@ def defer_task(
         authorize(actor, "operate")  # incidents are for operators
     if spec.arguments is Export and actor.owner_filter is not None:
         checked["owner"] = actor.name
+    return checked
+
+
+def defer_task(
+    session: Session,
+    name: str,
+    arguments: dict[str, Any],
+    actor: Actor,
+    *,
+    priority: int = 0,
+    lock: str | None = None,
+    schedule_at: datetime | None = None,
+    horizon_seconds: float = waiting_jobs.HORIZON_SECONDS,
+) -> int:
+    """Defer a built-in task for whoever asks; returns the job's id. The caller commits.
+
+    Raises as `check`.
+    """
+    checked = check(session, name, arguments, actor)
     return jobs.defer(
         session,
         name,
         checked,
-        queue=spec.queue,
+        queue=get(name).queue,
         priority=priority,
         lock=lock,
         schedule_at=schedule_at,

@@ -24,7 +24,7 @@ from app.core.sql import statement
 HORIZON_SECONDS = 600.0
 _CHUNK = 1000
 # Procrastinate notifies on a channel that is named after the queue, and Postgres takes no longer name.
-_LONGEST_QUEUE_BYTES = 63 - len("procrastinate_queue_v1#")
+LONGEST_QUEUE_BYTES = 63 - len("procrastinate_queue_v1#")
 
 
 def is_far(due_at: datetime, horizon_seconds: float = HORIZON_SECONDS) -> bool:
@@ -50,8 +50,8 @@ def add(
     Raises Invalid for a queue whose name is too long, and AlreadyEnqueued, as Procrastinate does, when
     another holds the queueing lock.
     """
-    if len(queue.encode()) > _LONGEST_QUEUE_BYTES:
-        raise Invalid(f"A queue's name has at most {_LONGEST_QUEUE_BYTES} bytes.", param="queue")
+    if len(queue.encode()) > LONGEST_QUEUE_BYTES:
+        raise Invalid(f"A queue's name has at most {LONGEST_QUEUE_BYTES} bytes.", param="queue")
     if queueing_lock is not None:
         refuse_locked(session, queueing_lock)
     job_id: int = session.execute(

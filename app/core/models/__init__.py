@@ -26,6 +26,12 @@ from app.core.models.record import (
     Rollup,
     RollupSpan,
 )
+from app.core.models.schedules import (
+    MISSED_POLICIES,
+    OVERLAP_POLICIES,
+    Schedule,
+    ScheduleFiring,
+)
 from app.core.models.users import ApiKey, AuditEntry, BrowserSession, SignInLink, User
 from app.core.models.webhooks import DELIVERY_STATUSES, WebhookDelivery
 from app.core.models.workers import Worker
@@ -37,6 +43,8 @@ __all__ = [
     "IS_OPEN",
     "JOB_FINAL",
     "JOB_STATUSES",
+    "MISSED_POLICIES",
+    "OVERLAP_POLICIES",
     "PURPOSES",
     "RISK_LEVELS",
     "SPANS",
@@ -62,6 +70,8 @@ __all__ = [
     "RetentionRun",
     "Rollup",
     "RollupSpan",
+    "Schedule",
+    "ScheduleFiring",
     "SignInLink",
     "Suspect",
     "User",
