@@ -1,0 +1,166 @@
+"""The housekeeper's clock: due schedules fire, once, whoever leads and however the clock is set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.core import schedules, users
+from app.core.models import Job, Schedule, ScheduleFiring, Worker
+from app.core.schedule_definitions import Definition
+from app.core.settings import Settings
+from tests.conftest import wait_until
+from tests.worker.stack import Stack
+from worker.scheduling import Scheduling
+
+NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
+
+
+class Clocks:
+    """One that people set, and one that nobody does."""
+
+    def __init__(self) -> None:
+        self.moment = NOON
+        self.seconds = 1000.0
+
+    def run(self, seconds: float) -> None:
+        self.moment += timedelta(seconds=seconds)
+        self.seconds += seconds
+
+
+@pytest.fixture
+def clocks() -> Clocks:
+    return Clocks()
+
+
+@pytest.fixture
+def scheduling(session: Session, clocks: Clocks) -> Scheduling:
+    factory = sessionmaker(session.get_bind(), expire_on_commit=False)
+    return Scheduling(factory, lambda: clocks.moment, lambda: clocks.seconds)
+
+
+def make(session: Session, name: str = "each minute", **trigger: object) -> Schedule:
+    said = {
+        "name": name,
+        "task": "cleanup",
+        "trigger": trigger or {"kind": "cron", "cron": "* * * * *"},
+        "overlap_policy": "allow",
+    }
+    actor = users.actor_of(users.ensure_admin(session))
+    definition = Definition.model_validate(said)
+    now = datetime.now(UTC) if trigger else NOON
+    schedule = schedules.create(session, definition, actor, most=99, now=now)
+    session.commit()
+    return schedule
+
+
+def firings(session: Session) -> list[ScheduleFiring]:
+    session.rollback()
+    return list(session.scalars(select(ScheduleFiring).order_by(ScheduleFiring.decided_at)))
+
+
+def test_it_sleeps_until_the_next_run_but_hears_of_new_ones(
+    session: Session, scheduling: Scheduling, clocks: Clocks
+) -> None:
+    assert scheduling.step() == 1.0
+    make(session)
+    assert scheduling.step() == 1.0
+    clocks.run(59.75)
+    assert scheduling.step() == 0.25
+    clocks.run(0.25)
+    assert scheduling.step() == 1.0
+    assert [firing.planned_at for firing in firings(session)] == [NOON + timedelta(minutes=1)]
+
+
+def test_a_clock_that_is_set_back_by_an_hour_stops_nothing(
+    session: Session, scheduling: Scheduling, clocks: Clocks
+) -> None:
+    make(session)
+    for _ in range(70):
+        clocks.run(60)
+        scheduling.step()
+    assert len(firings(session)) == 70
+    clocks.moment -= timedelta(hours=1)
+    scheduling.step()
+    for _ in range(5):
+        clocks.run(60)
+        scheduling.step()
+    done = firings(session)
+    assert len(done) == 75
+    assert {firing.reason for firing in done[:70]} == {None}
+    assert all("set back" in (firing.reason or "") for firing in done[70:])
+
+
+def test_a_clock_that_jumps_a_month_ahead_makes_no_storm(
+    session: Session, scheduling: Scheduling, clocks: Clocks
+) -> None:
+    make(session)
+    scheduling.step()
+    clocks.moment += timedelta(days=30)
+    for _ in range(3):
+        scheduling.step()
+    (firing,) = firings(session)
+    assert firing.planned_runs == 1000
+    assert firing.planned_at == NOON + timedelta(days=30)
+
+
+def test_a_schedule_that_can_not_be_read_holds_nobody_up(
+    session: Session, scheduling: Scheduling, clocks: Clocks
+) -> None:
+    faulty, sound = make(session, "a"), make(session, "b")
+    scheduling.step()
+    session.execute(
+        text('UPDATE schedule SET trigger = \'{"kind": "none"}\' WHERE id = :id'),
+        {"id": faulty.id},
+    )
+    session.commit()
+    clocks.run(60)
+    scheduling.step()
+    assert [firing.schedule_id for firing in firings(session)] == [sound.id]
+    assert scheduling.step() == 1.0
+
+
+@pytest.fixture
+def stack(settings: Settings, session: Session, tmp_path: Path) -> Iterator[Stack]:
+    stack = Stack(settings, session, tmp_path)
+    yield stack
+    stack.stop()
+
+
+def test_a_killed_housekeeper_is_replaced_and_nothing_fires_twice(
+    stack: Stack, session: Session
+) -> None:
+    """Promised within 15 s; the other asks for the lead every 3 s."""
+    processes = {
+        process.pid: process
+        for process in (stack.start("worker.housekeeper"), stack.start("worker.housekeeper"))
+    }
+
+    def statuses() -> dict[str, int]:
+        session.rollback()
+        rows = session.scalars(select(Worker).where(Worker.pid.in_(processes)))
+        return {row.status: row.pid for row in rows}
+
+    try:
+        wait_until(lambda: {"running", "standby"} <= set(statuses()), "one leads, one stands by")
+        leader = statuses()["running"]
+        begin = datetime.now(UTC) + timedelta(seconds=0.5)
+        for n in range(8):
+            make(session, f"once {n}", kind="once", at=begin + timedelta(seconds=n / 2))
+        wait_until(lambda: len(firings(session)) >= 2, "the first ones fire")
+        processes[leader].kill()
+        killed_at = datetime.now(UTC)
+        wait_until(lambda: len(firings(session)) == 8, "the other fires the rest")
+    except AssertionError as fault:
+        raise AssertionError(f"{fault}\n{stack.logs()}") from None
+    done = firings(session)
+    replaced = min(firing.decided_at for firing in done if firing.planned_at > killed_at)
+    assert replaced - killed_at < timedelta(seconds=15)
+    assert len({firing.job_id for firing in done}) == 8
+    jobs = session.scalars(select(Job.id).where(Job.task == "cleanup")).all()
+    assert sorted(jobs) == sorted(firing.job_id or 0 for firing in done)
