@@ -17,6 +17,7 @@ def register(app: Flask) -> None:
     from app.cli.backup import backup_group
     from app.cli.keys import keys_group
     from app.cli.retention import retention_group
+    from app.cli.schedules import schedules_group
     from app.cli.tasks import tasks_group
     from app.cli.up import up_command
     from app.cli.users import users_group
@@ -27,6 +28,7 @@ def register(app: Flask) -> None:
         users_group,
         keys_group,
         tasks_group,
+        schedules_group,
         retention_group,
         backup_group,
     ):

@@ -63,7 +63,7 @@ def run_command(
     session = db.session()
     users.ensure_admin(session)
     user = users.get(session, user_name)
-    arguments = dict(_pair(pair) for pair in pairs)
+    arguments = dict(pair(text) for text in pairs)
     if path is not None:
         arguments["file_id"] = _upload(session, user.id, path)
     job_id = tasks.defer_task(session, name, arguments, users.actor_of(user))
@@ -85,7 +85,7 @@ def run_command(
         )
 
 
-def _pair(text: str) -> tuple[str, Any]:
+def pair(text: str) -> tuple[str, Any]:
     """`key=value`; a list is written as JSON, everything else as it is."""
     key, equals, value = text.partition("=")
     if not equals:
