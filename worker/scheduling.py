@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from app.core import adoption, schedule_firings
-from app.core.db import SessionFactory, driver_connection
+from app.core import schedule_firings
+from app.core.db import SessionFactory
 
 log = structlog.get_logger("housekeeper")
 
@@ -64,23 +64,24 @@ class Scheduling:
     def step(self) -> float:
         """Fire what is due. How many seconds nothing is to do."""
         self._follow_clock()
+        elapsed, now = self._elapsed(), self._now()
+        faulty = [name for name, until in self._faulty.items() if elapsed < until]
         with self._sessions() as session:
-            if not adoption.may_change_queue(driver_connection(session)):
-                return _FAULTY_SECONDS
-            due = schedule_firings.due_ids(session, self._now())
+            due = schedule_firings.due_ids(session, now, without=faulty)
+            following = schedule_firings.next_due_at(session, now)
+        has_fired = False
         for schedule_id in due:
             if self._is_stopping.is_set():
                 return 0.0
-            if self._faulty.get(schedule_id, self._elapsed()) <= self._elapsed():
-                self._fire(schedule_id)
-        with self._sessions() as session:
-            now = self._now()
-            following = schedule_firings.next_due_at(session, now)
+            has_fired = self._fire(schedule_id) or has_fired
+        if has_fired:
+            return _SHORTEST_SECONDS  # more may be due
         if following is None:
             return _LOOK_SECONDS
         return min(_LOOK_SECONDS, max(_SHORTEST_SECONDS, (following - now).total_seconds()))
 
-    def _fire(self, schedule_id: int) -> None:
+    def _fire(self, schedule_id: int) -> bool:
+        """Whether anything came of it; not when another process is at it."""
         silent_seconds = self._elapsed() - self._fired.get(schedule_id, self._began)
         try:
             with self._sessions() as session:
@@ -91,7 +92,7 @@ class Scheduling:
         except Exception as fault:
             self._faulty[schedule_id] = self._elapsed() + _FAULTY_SECONDS
             log.warning("schedule.failed", schedule=schedule_id, error=str(fault)[:500])
-            return
+            return False
         for firing in done:
             if firing.job_id is not None:
                 self._fired[schedule_id] = self._elapsed()
@@ -102,6 +103,7 @@ class Scheduling:
                 job=firing.job_id,
                 reason=firing.reason,
             )
+        return bool(done)
 
     def _follow_clock(self) -> None:
         """Plan anew when the clock was set back, and when nobody knows whether it was."""

@@ -13,7 +13,7 @@ from app.core import adoption, tasks
 from app.core.db import driver_connection
 from app.core.errors import Invalid, Refused
 from app.core.models import Schedule
-from app.core.schedule_times import TRIGGER, Once, Trigger, runs_after
+from app.core.schedule_times import TRIGGER, Interval, Once, Trigger, runs_after
 from app.core.users import Actor, authorize
 from app.core.waiting_jobs import LONGEST_QUEUE_BYTES
 
@@ -94,6 +94,16 @@ def trigger_of(schedule: Schedule) -> Trigger:
     return TRIGGER.validate_python(schedule.trigger)
 
 
+def running_trigger(schedule: Schedule) -> Trigger:
+    """The same, as it goes on: an interval that has begun goes on before its beginning, too, should
+    the clock be set back so far.
+    """
+    trigger = trigger_of(schedule)
+    if isinstance(trigger, Interval) and schedule.next_planned_at != trigger.starts_at:
+        return trigger.begun()
+    return trigger
+
+
 def definition_of(schedule: Schedule) -> Definition:
     """A schedule as it was defined."""
     return Definition(
@@ -124,28 +134,24 @@ def write(schedule: Schedule, definition: Definition) -> None:
     schedule.jitter_seconds = definition.jitter_seconds
 
 
-def is_built_in(session: Session, task: str) -> bool:
-    """Whether a task is ours; all others are, where no app's queue was adopted, none at all."""
-    return task in tasks.TASKS or not adoption.is_adopted(driver_connection(session))
-
-
 def check_task(session: Session, definition: Definition, actor: Actor) -> None:
     """Whether the actor may have that task run with these arguments.
 
     Raises NotFound, Invalid and Forbidden as for the task itself, and Refused where the queue is not
     ours to change.
     """
-    if is_built_in(session, definition.task):
-        queue = tasks.get(definition.task).queue
-        if definition.queue not in (None, queue):
-            raise Invalid(f"{definition.task} runs in the queue {queue!r} alone.", param="queue")
-        tasks.check(session, definition.task, definition.args, actor)
-        return
-    authorize(actor, "operate")
-    if not adoption.may_change_queue(driver_connection(session)):
+    connection = driver_connection(session)
+    if not adoption.may_change_queue(connection):
         raise Refused(
             "Stoker's role may watch the app's queue, and not put jobs into it.", param="task"
         )
+    if definition.task not in tasks.TASKS and adoption.is_adopted(connection):
+        authorize(actor, "operate")
+        return
+    queue = tasks.get(definition.task).queue
+    if definition.queue not in (None, queue):
+        raise Invalid(f"{definition.task} runs in the queue {queue!r} alone.", param="queue")
+    tasks.check(session, definition.task, definition.args, actor)
 
 
 def check_times(definition: Definition, now: datetime) -> None:

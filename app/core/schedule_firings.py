@@ -6,6 +6,7 @@ planned time, so that nothing fires twice, whoever asks and however the clock is
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,8 +21,7 @@ from app.core.schedule_definitions import (
     DEFAULT_QUEUE,
     check_task,
     definition_of,
-    is_built_in,
-    trigger_of,
+    running_trigger,
 )
 from app.core.schedule_times import Trigger, count_runs, delay, latest_run, latest_runs
 from app.core.sql import statement
@@ -38,9 +38,13 @@ _ONE = timedelta(microseconds=1)
 _LONGEST_PAUSE = timedelta(days=400)
 
 
-def due_ids(session: Session, now: datetime, limit: int = 100) -> list[int]:
+def due_ids(
+    session: Session, now: datetime, *, without: Collection[int] = (), limit: int = 100
+) -> list[int]:
     """The schedules of which a run is due, the longest due first."""
-    query = select(Schedule.id).where(Schedule.paused_at.is_(None), Schedule.next_due_at <= now)
+    query = select(Schedule.id).where(
+        Schedule.paused_at.is_(None), Schedule.next_due_at <= now, Schedule.id.not_in(without)
+    )
     return list(session.scalars(query.order_by(Schedule.next_due_at).limit(limit)))
 
 
@@ -81,7 +85,7 @@ def fire(
     )
     if schedule is None or schedule.next_planned_at is None:
         return []
-    trigger, first = trigger_of(schedule), schedule.next_planned_at
+    trigger, first = running_trigger(schedule), schedule.next_planned_at
     latest = _latest_due(schedule, trigger, first, now)
     is_late = now - _due_at(schedule, latest) > timedelta(seconds=MISSED_AFTER_SECONDS)
     runs, skipped = _plan(schedule, trigger, first, latest, is_late=is_late)
@@ -175,8 +179,6 @@ def _fire_planned(
         planned_at = max(now, planned_at + _ONE)
     try:
         return _defer(session, schedule, planned_at, reason=why)
-    except Conflict as overlap:
-        return _record(session, schedule, planned_at, reason=overlap.message)
     except (StokerError, ConnectorException) as fault:
         words = fault.message if isinstance(fault, StokerError) else str(fault)
         return _record(session, schedule, planned_at, reason=words[:1000] or "refused")
@@ -240,7 +242,7 @@ def _defer_for_owner(session: Session, schedule: Schedule, lock: str | None) -> 
     if owner.disabled_at is not None:
         raise Forbidden(f"Its owner {owner.name} is shut out.")
     actor = users.actor_of(owner)
-    if is_built_in(session, schedule.task):
+    if schedule.task in tasks.TASKS:
         return tasks.defer_task(
             session,
             schedule.task,
@@ -269,7 +271,7 @@ def plan_anew(session: Session, now: datetime) -> int:
     moved = 0
     query = select(Schedule).where(Schedule.paused_at.is_(None), Schedule.next_planned_at > now)
     for schedule in session.scalars(query.with_for_update(of=Schedule)):
-        planned_at = trigger_of(schedule).next_after(now)
+        planned_at = running_trigger(schedule).next_after(now)
         if planned_at is not None and planned_at < (schedule.next_planned_at or now):
             set_next(schedule, planned_at)
             moved += 1

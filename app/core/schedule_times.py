@@ -121,6 +121,12 @@ class Interval(_Trigger):
             return self
         return self.model_copy(update={"starts_at": now.replace(microsecond=0)})
 
+    def begun(self) -> Interval:
+        """The same times, and those long before."""
+        assert self.starts_at is not None
+        back = (_LONGEST_INTERVAL_SECONDS // self.seconds + 1) * timedelta(seconds=self.seconds)
+        return self.model_copy(update={"starts_at": self.starts_at - back})
+
     def next_after(self, moment: datetime) -> datetime | None:
         """The first planned time after a moment, in UTC."""
         starts_at = self.beginning(moment).starts_at
