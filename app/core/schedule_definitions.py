@@ -120,8 +120,9 @@ def definition_of(schedule: Schedule) -> Definition:
     )
 
 
-def write(schedule: Schedule, definition: Definition) -> None:
-    """Make a schedule so, but for when it runs next."""
+def write(schedule: Schedule, definition: Definition, actor: Actor) -> None:
+    """Make a schedule so, but for when it runs next; it gets no rights that the actor lacks."""
+    schedule.scopes = sorted(actor.scopes)
     schedule.name = definition.name
     schedule.task = definition.task
     schedule.arguments = definition.args

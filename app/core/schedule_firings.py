@@ -7,6 +7,7 @@ planned time, so that nothing fires twice, whoever asks and however the clock is
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -242,6 +243,7 @@ def _defer_for_owner(session: Session, schedule: Schedule, lock: str | None) -> 
     if owner.disabled_at is not None:
         raise Forbidden(f"Its owner {owner.name} is shut out.")
     actor = users.actor_of(owner)
+    actor = replace(actor, scopes=actor.scopes & set(schedule.scopes))
     if schedule.task in tasks.TASKS:
         return tasks.defer_task(
             session,

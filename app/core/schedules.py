@@ -78,7 +78,7 @@ def create(
     if (session.scalar(query) or 0) >= most:
         raise Refused(f"You have {most} schedules already: delete one first.")
     schedule = Schedule(owner_id=actor.user_id)
-    write(schedule, _begun(definition, now))
+    write(schedule, _begun(definition, now), actor)
     with _naming(session, definition.name):
         session.add(schedule)
     _plan_next(schedule, now)  # its jitter goes by its id
@@ -91,8 +91,7 @@ def change(
 ) -> Schedule:
     """Change a schedule; the caller commits. Its next run is planned anew if its times change.
 
-    The actor must be allowed the task itself: it runs with the owner's rights. Raises as `create`,
-    and NotFound.
+    It runs with the rights that its owner and the actor both have. Raises as `create`, and NotFound.
     """
     schedule = _get(session, schedule_id, actor.owner_filter)
     given = changes.given()
@@ -102,7 +101,7 @@ def change(
     if is_planned_anew:
         check_times(definition, now)
     with _naming(session, definition.name):
-        write(schedule, _begun(definition, now))
+        write(schedule, _begun(definition, now), actor)
         if is_planned_anew:
             _plan_next(schedule, now)
         schedule.changed_at = now

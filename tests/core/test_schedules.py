@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -316,6 +317,18 @@ def test_nobody_reaches_more_through_a_schedule_than_by_itself(
         with pytest.raises(Forbidden):
             verb()
     schedules.pause(session, str(backup.id), olga, "not tonight", now=NOON)
+
+
+def test_a_schedule_has_no_rights_that_its_makers_key_lacks(session: Session, admin: Actor) -> None:
+    narrow = replace(admin, scopes=frozenset({"read", "submit"}))
+    schedule = make(session, narrow, task="export")
+    (firing,) = fire(session, schedule, NOON + MINUTE)
+    arguments = session.scalars(select(Job.arguments).where(Job.id == firing.job_id)).one()
+    assert arguments["owner"] == "admin"  # not everybody's jobs
+    schedules.change(session, str(schedule.id), Changes(priority=1), admin, now=NOON + MINUTE)
+    (firing,) = fire(session, schedule, NOON + 2 * MINUTE)
+    arguments = session.scalars(select(Job.arguments).where(Job.id == firing.job_id)).one()
+    assert "owner" not in arguments
 
 
 def test_the_rights_of_the_moment_count(session: Session, admin: Actor, ann: Actor) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, Integer, text
+from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Identity, Index, Integer, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -20,7 +20,8 @@ class Schedule(Base):
     """A task with its arguments, and when it is to run.
 
     `next_planned_at` is the next time by the trigger, `next_due_at` the same with its jitter; both
-    are null when there is none any more. A task that is not built in has its `queue`.
+    are null when there is none any more. A task that is not built in has its `queue`. Of the owner's
+    rights it has those among `scopes`: whoever defined it had no others.
     """
 
     __tablename__ = "schedule"
@@ -40,6 +41,7 @@ class Schedule(Base):
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     owner_id: Mapped[int] = mapped_column(ForeignKey("user_account.id"))
     name: Mapped[str]
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
     task: Mapped[str]
     arguments: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
     queue: Mapped[str | None]
