@@ -24,7 +24,7 @@ from app.core.schedule_definitions import (
     write,
 )
 from app.core.schedule_firings import set_next
-from app.core.schedule_times import Interval, latest_run, runs_after
+from app.core.schedule_times import RUNS_SHOWN, Interval, latest_run, runs_after
 from app.core.sql import statement
 from app.core.users import Actor
 
@@ -206,7 +206,7 @@ def next_runs(schedule: Schedule, now: datetime) -> list[datetime]:
         return []
     return [
         schedule.next_planned_at,
-        *runs_after(trigger_of(schedule), max(schedule.next_planned_at, now), 4),
+        *runs_after(trigger_of(schedule), max(schedule.next_planned_at, now), RUNS_SHOWN - 1),
     ]
 
 
