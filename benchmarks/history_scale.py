@@ -1,9 +1,10 @@
 """How fast lists, searches, statistics and overlaps are over a long history, through HTTP.
 
     python -m benchmarks.history_scale [--jobs 10000000] [--small 10000] [--repeats 40] [--no-small]
+        [--keep FOLDER]
 
 Makes a history of that many jobs over 90 days, starts the web server on it, and asks each route in
-turn. Prints `median WHAT MS` and `p95 WHAT MS` for it, and with a small history beside it `growth
+turn. With `--keep` the histories stay in that folder, and the next run measures the same ones. Prints `median WHAT MS` and `p95 WHAT MS` for it, and with a small history beside it `growth
 WHAT TIMES`: the large one's median over the small one's.
 """
 
@@ -17,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import text
@@ -96,13 +98,16 @@ def measure(house: House, ask: Ask, repeats: int) -> list[float]:
     return times
 
 
-def run(jobs: int, repeats: int) -> dict[str, float]:
+def run(jobs: int, repeats: int, keep: Path | None) -> dict[str, float]:
     """Measure over a history of `jobs`; the medians."""
     medians = {}
     # A pool, memory and statement time-out as a server has them.
-    with open_house("") as house:
-        with house.session() as session:
-            history_rows.write(house.settings.database_url, session, jobs)
+    with open_house("", keep=keep and keep / str(jobs)) as house:
+        written = house.settings.var_path / "written"
+        if not written.exists():
+            with house.session() as session:
+                history_rows.write(house.settings.database_url, session, jobs)
+            written.touch()
         house.start_web()
         print(f"{jobs:,} jobs")
         for asks in ASKS:
@@ -122,9 +127,10 @@ def main() -> int:
     parser.add_argument("--small", type=int, default=10_000, help="the other history's size")
     parser.add_argument("--no-small", action="store_true", help="only the large history")
     parser.add_argument("--repeats", type=int, default=40)
+    parser.add_argument("--keep", type=Path, help="where the histories stay for the next run")
     asked = parser.parse_args()
-    small = {} if asked.no_small else run(asked.small, asked.repeats)
-    large = run(asked.jobs, asked.repeats)
+    small = {} if asked.no_small else run(asked.small, asked.repeats, asked.keep)
+    large = run(asked.jobs, asked.repeats, asked.keep)
     for what, median in large.items():
         if what in small:
             print(f"growth {what} {median / small[what]:.2f}")

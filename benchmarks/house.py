@@ -113,17 +113,21 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def open_house(models: str, **settings: object) -> Iterator[House]:
-    """A house with this models.toml; all of it is gone afterwards."""
+def open_house(models: str, *, keep: Path | None = None, **settings: object) -> Iterator[House]:
+    """A house with this models.toml; all of it is gone afterwards, unless it is in `keep`."""
     # A benchmark that is told to end must not leave its house behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    base = Path(tempfile.mkdtemp(prefix="stoker-benchmark-"))
+    if keep is None:
+        base = Path(tempfile.mkdtemp(prefix="stoker-benchmark-"))
+    else:
+        base = keep
+        base.mkdir(parents=True, exist_ok=True)
     base.chmod(0o711)
     url = embedded.start(base)
     house: House | None = None
     try:
         var = base / "var"
-        var.mkdir()
+        var.mkdir(exist_ok=True)
         (var / "models.toml").write_text(models)
         schema.upgrade(url)
         port = free_port()
@@ -144,6 +148,9 @@ def open_house(models: str, **settings: object) -> Iterator[House]:
         if house is not None:
             house.stop()
         home = embedded.home(base)
-        embedded.stop(base, "immediate")
-        shutil.rmtree(home, ignore_errors=True)
-        shutil.rmtree(base, ignore_errors=True)
+        if keep is None:
+            embedded.stop(base, "immediate")
+            shutil.rmtree(home, ignore_errors=True)
+            shutil.rmtree(base, ignore_errors=True)
+        else:
+            embedded.stop(base)
