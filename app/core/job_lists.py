@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Subquery, and_, case, func, select
+from sqlalchemy import ColumnElement, Subquery, and_, case, func, select
 from sqlalchemy.orm import Session
 
 from app.core import cursors, tallies
@@ -22,21 +22,23 @@ from app.core.models import Job
 ListedJob = Any
 
 _LARGEST_RESULT = 64 * 1024
-_LISTED = [
-    *(column for column in Job.__table__.c if column.key not in ("arguments", "result")),
-    case((func.pg_column_size(Job.result) <= _LARGEST_RESULT, Job.result)).label("result"),
-]
+_RESULT = case((func.pg_column_size(Job.result) <= _LARGEST_RESULT, Job.result)).label("result")
+_LISTED: dict[str, ColumnElement[Any]] = {
+    **{column.key: column for column in Job.__table__.c if column.key != "arguments"},
+    "result": _RESULT,
+}
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which page of a list."""
+    """Which page of a list, and which columns of its jobs: all, or these and the keys."""
 
     sort: Sort = "created_at"
     order: Order = "desc"
     limit: int = 50
     offset: int = 0
     cursor: str | None = None
+    columns: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def _read(
             after=after if number == begin else None,
             order=wanted.order,
         )
-        some = _rows(session, keys, stretch, wanted.order, offset)
+        some = _rows(session, keys, stretch, wanted, offset)
         if offset and not some:
             offset -= session.scalar(select(func.count()).select_from(keys)) or 0
         else:
@@ -163,12 +165,13 @@ def _purpose(wanted: Wanted, stretch: int) -> str:
 
 
 def _rows(
-    session: Session, keys: Subquery, stretch: Stretch, order: Order, offset: int
+    session: Session, keys: Subquery, stretch: Stretch, wanted: Wanted, offset: int
 ) -> list[ListedJob]:
+    names = dict.fromkeys((*(wanted.columns or _LISTED), *stretch.keys))
     query = (
-        select(*_LISTED)
+        select(*(_LISTED[name] for name in names))
         .join(keys, and_(Job.created_at == keys.c.created_at, Job.id == keys.c.id))
-        .order_by(*directed(keys.c, stretch, order))
+        .order_by(*directed(keys.c, stretch, wanted.order))
         .offset(offset or None)
     )
     return list(session.execute(query))

@@ -90,6 +90,21 @@ def search() -> answers.SearchResult:
     )
 
 
+# What job_answer says: a page of a thousand takes half as long without the rest.
+_COLUMNS = (
+    "id",
+    "task",
+    "status",
+    "progress",
+    "message",
+    "created_at",
+    "started_at",
+    "ended_at",
+    "result",
+    "error_message",
+)
+
+
 def job_answer(job: Any) -> answers.Job:
     """A job as lists have it."""
     return answers.Job(
@@ -107,7 +122,9 @@ def job_answer(job: Any) -> answers.Job:
 
 
 def _wanted(asked: ListQuery) -> Wanted:
-    return Wanted(asked.sort, asked.order, asked.limit, asked.offset, asked.cursor)
+    return Wanted(
+        asked.sort, asked.order, asked.limit, asked.offset, asked.cursor, columns=_COLUMNS
+    )
 
 
 def _in_dialect(by_status: Mapping[str, int]) -> dict[str, int]:
