@@ -7,7 +7,7 @@ stretches, each with an order that an index has.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -111,7 +111,7 @@ def keys_of(
     columns = [getattr(Job, name) for name in stretch.columns]
     if is_few:
         # The limit keeps the planner from walking the order's index past all that does not match.
-        some = matching.select(*columns).limit(COUNT_LIMIT + 1).subquery("matching")
+        some = _few(matching, columns).limit(COUNT_LIMIT + 1).subquery("matching")
         query = select(*some.c)
         return _ordered(query, some.c, stretch, after, order, most).subquery("keys")
     if stretch.is_by_status and matching.statuses is None:
@@ -125,6 +125,40 @@ def keys_of(
         ]
     if len(parts) == 1 and not (stretch.is_by_status and matching.statuses is None):
         return parts[0].subquery("keys")
+    return _merged(parts, stretch, order, most)
+
+
+def newest(matching: Matching, columns: Sequence[Any], most: int) -> Subquery:
+    """Columns, `created_at` and `id` among them, of the newest jobs, in any order."""
+    if matching.among is not None:  # a few: no order's index leads to them
+        return _few(matching, columns).limit(most).subquery("newest")
+    stretch = Stretch(_CREATED)
+    parts = [
+        _ordered(part.select(*columns), Job, stretch, None, "desc", most)
+        for part in matching.by_stored_status()
+    ]
+    if len(parts) > 1:
+        return _merged(parts, stretch, "desc", most)
+    return (parts[0] if parts else matching.select(*columns)).subquery("newest")
+
+
+def _few(matching: Matching, columns: Sequence[Any]) -> Select[Any]:
+    """Columns of jobs of which there are few, in any order.
+
+    Those that are among some keys are looked up one by one: the planner, which can't tell how many
+    there are, may read all jobs to join them.
+    """
+    keys = matching.among
+    if keys is None:
+        return matching.select(*columns)
+    each = replace(matching, among=None).where(
+        Job.created_at == keys.c.created_at, Job.id == keys.c.id
+    )
+    job = each.select(*columns).limit(1).correlate(keys).lateral("job")
+    return select(*job.c).select_from(keys.join(job, true()))
+
+
+def _merged(parts: Sequence[Select[Any]], stretch: Stretch, order: Order, most: int) -> Subquery:
     merged = union_all(*(select(part.subquery()) for part in parts)).subquery("parts")
     return select(merged).order_by(*directed(merged.c, stretch, order)).limit(most).subquery("keys")
 

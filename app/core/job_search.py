@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from typing import Any
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, Subquery, func, select
+from sqlalchemy.orm import Session, aliased
 
-from app.core import job_lists
+from app.core import job_lists, search_tallies
 from app.core.job_lists import Page, Wanted
 from app.core.job_matching import COUNT_LIMIT, Matching
 from app.core.models import Job, JobSearch
-from app.core.search_conditions import WORDS, OnWords, Search
-from app.core.status import shown_column
+from app.core.search_conditions import Search, Word
+from app.core.search_tallies import Tallies
 
 # What no index serves is looked for among so many of the newest jobs that the rest leaves.
 LOOSE_LIMIT = 10_000
+# How words that more jobs have than are counted are made up is read from so many of the newest jobs.
+WALKED_LIMIT = 30_000
+
+_NEWEST_WORDS = (JobSearch.job_created_at.desc(), JobSearch.job_id.desc())
 
 
 @dataclass(frozen=True)
@@ -35,74 +39,138 @@ def find(session: Session, search: Search, wanted: Wanted) -> Found:
 
     Raises Invalid (the cursor).
     """
-    jobs, is_all = search.jobs, True
-    words = (*search.words, *search.short) if search.words else ()
-    loose = search.loose if words else (*search.loose, *(on(WORDS) for on in search.short))
-    if loose:
-        bound = _bound(session, jobs)
-        jobs, is_all = jobs.where(*loose), bound is None
-        if bound is not None:
-            jobs = jobs.where(Job.created_at >= bound)
-    tallied, listed = _ways(session, jobs, words) if words else (jobs, jobs)
-    by_status, by_type, by_queue, total = _tallies(session, tallied)
-    is_all = is_all and tallied is listed
-    counted = total if tallied is listed else COUNT_LIMIT + 1
-    page = job_lists.page(session, listed, wanted, counted=counted)
-    if not is_all:
-        page = replace(page, total=max(min(total, COUNT_LIMIT), len(page.jobs)))
-        page = replace(page, total_is_exact=False)
-    return Found(page, by_status, by_type, by_queue)
+    # A plan for any value, which Postgres tries after a few calls, may read a hundred times as much.
+    session.execute(select(func.set_config("plan_cache_mode", "force_custom_plan", True)))
+    finder = _Finder(session, search, wanted)
+    if search.words:
+        return finder.rare() or finder.common()
+    if search.slow:
+        return finder.rare() or finder.slow()
+    if search.short and not search.loose and search.jobs.is_everything:
+        return finder.short()
+    return finder.loose() if search.short or search.loose else finder.exact(search.jobs)
 
 
-def _ways(
-    session: Session, jobs: Matching, words: tuple[OnWords, ...]
-) -> tuple[Matching, Matching]:
-    """How to tally and how to list the jobs with these words.
+@dataclass(frozen=True)
+class _Finder:
+    """The ways to find what is searched for."""
 
-    Apart from what is rare, as the planner does not know how conditions on jobs and on words go
-    together, and would read all of both. Where both are common, the newest are tallied.
-    """
-    keys = select(JobSearch.job_created_at.label("created_at"), JobSearch.job_id.label("id")).where(
-        *(condition(JobSearch.words) for condition in words)
+    session: Session
+    search: Search
+    wanted: Wanted
+
+    def exact(self, matching: Matching) -> Found:
+        """What indexes serve."""
+        tallies = self._tallies(matching)
+        return self._found(tallies, matching, counted=tallies.total)
+
+    def rare(self) -> Found | None:
+        """By what few jobs have, words or a long run; None where there are more than are counted.
+
+        Apart from what is common, as the planner does not know how these conditions and the others
+        go together, and would read all that meet either.
+        """
+        search = self.search
+        keys = _with_words((*search.words, *search.short)) if search.words else _slow(search)
+        among = keys.limit(COUNT_LIMIT + 1).cte("among")
+        more = [word.of_job for word in search.words if not word.is_enough]
+        more += search.slow if search.words else [word.of_job for word in search.short]
+        matching = replace(search.jobs, among=among).where(*more, *search.loose)
+        tallies = search_tallies.read(
+            self.session, matching, most=COUNT_LIMIT + 1, first=self._first, candidates=among
+        )
+        if tallies.candidates > COUNT_LIMIT:
+            return None
+        return self._found(tallies, matching, counted=tallies.total)
+
+    def common(self) -> Found:
+        """Words that many jobs have: the newest are tallied, and the list has all."""
+        search, words = self.search, (*self.search.words, *self.search.short)
+        is_more = search.slow or search.loose or not search.jobs.is_everything
+        if is_more or not all(word.is_enough for word in words):
+            return self.loose()
+        tallies = self._tallies(Matching(among=_newest_with(words, WALKED_LIMIT)))
+        listed = search.jobs.where(*(word.of_job for word in words))
+        return self._found(tallies, listed, counted=COUNT_LIMIT + 1, is_more=True)
+
+    def slow(self) -> Found:
+        """Long runs that many jobs had."""
+        search = self.search
+        if search.short or search.loose:
+            return self.loose()
+        matching = search.jobs.where(*search.slow)
+        if not search.jobs.is_everything:
+            return self.exact(matching)
+        newest = _slow(search).order_by(Job.created_at.desc(), Job.id.desc())
+        among = newest.limit(COUNT_LIMIT + 1).subquery("among")
+        tallies = self._tallies(Matching(among=among))
+        return self._found(tallies, matching, counted=tallies.total)
+
+    def short(self) -> Found:
+        """Short words and nothing else: their table has those of the newest jobs side by side."""
+        moments = select(JobSearch.job_created_at).order_by(*_NEWEST_WORDS)
+        bound = self.session.scalar(moments.offset(LOOSE_LIMIT - 1).limit(1))
+        matching = Matching(among=_newest_with(self.search.short, LOOSE_LIMIT))
+        tallies = replace(self._tallies(matching), bound=bound)
+        return self._found(tallies, matching, counted=tallies.total)
+
+    def loose(self) -> Found:
+        """What no index serves, or none better than to read the newest jobs that the rest leaves."""
+        search = self.search
+        conditions = [word.of_job for word in (*search.words, *search.short)] + [*search.loose]
+        jobs = search.jobs.where(*search.slow)
+        tallies = self._tallies(jobs, conditions)
+        listed = jobs.where(*conditions)
+        if tallies.bound is not None and search.words and not search.loose:
+            return self._found(tallies, listed, counted=COUNT_LIMIT + 1, is_more=True)
+        if tallies.bound is not None:
+            listed = listed.where(Job.created_at >= tallies.bound)
+        return self._found(tallies, listed, counted=tallies.total)
+
+    @property
+    def _first(self) -> int:
+        """How many of the newest make the page, and show that there is another; 0: it is read apart."""
+        wanted = self.wanted
+        if wanted.cursor is not None or (wanted.sort, wanted.order) != ("created_at", "desc"):
+            return 0
+        most = wanted.offset + wanted.limit + 1
+        return most if most <= COUNT_LIMIT else 0
+
+    def _tallies(
+        self, matching: Matching, conditions: Sequence[ColumnElement[bool]] = ()
+    ) -> Tallies:
+        most = LOOSE_LIMIT if conditions else COUNT_LIMIT + 1
+        return search_tallies.read(self.session, matching, conditions, most=most, first=self._first)
+
+    def _found(
+        self, tallies: Tallies, listed: Matching, *, counted: int, is_more: bool = False
+    ) -> Found:
+        """With a page of those `listed`; `is_more`: it has some that were not looked at."""
+        if tallies.keys and (not is_more or len(tallies.keys) == tallies.first):
+            listed = Matching(among=tallies.among())
+        page = job_lists.page(self.session, listed, self.wanted, counted=counted)
+        if tallies.bound is not None:
+            total = max(min(tallies.total, COUNT_LIMIT), len(page.jobs))
+            page = replace(page, total=total, total_is_exact=False)
+        return Found(page, dict(tallies.by_status), dict(tallies.by_type), dict(tallies.by_queue))
+
+
+def _with_words(words: Sequence[Word], source: Any = JobSearch) -> Select[Any]:
+    """The keys of the jobs that have these words."""
+    return select(source.job_created_at.label("created_at"), source.job_id.label("id")).where(
+        *(word.on_words(source.words) for word in words)
     )
-    rare = keys.limit(COUNT_LIMIT + 1).subquery("among")
-    if (session.scalar(select(func.count()).select_from(rare)) or 0) <= COUNT_LIMIT:
-        matching = replace(jobs, among=rare)
-        return matching, matching
-    probed = jobs.where(*(condition(WORDS) for condition in words))
-    if jobs.is_everything:
-        newest = keys.order_by(JobSearch.job_created_at.desc(), JobSearch.job_id.desc())
-        return replace(jobs, among=newest.limit(COUNT_LIMIT + 1).subquery("among")), probed
-    bound = _bound(session, jobs)
-    if bound is None:
-        return probed, probed
-    return probed.where(Job.created_at >= bound), probed
 
 
-def _bound(session: Session, jobs: Matching) -> datetime | None:
-    """When the oldest of the newest LOOSE_LIMIT was created; None where there are fewer."""
-    newest = jobs.select(Job.created_at).order_by(Job.created_at.desc(), Job.id.desc())
-    moment: datetime | None = session.scalar(newest.offset(LOOSE_LIMIT - 1).limit(1))
-    return moment
+def _newest_with(words: Sequence[Word], most: int) -> Subquery:
+    """The keys of those of the newest jobs that have these words, COUNT_LIMIT at most."""
+    newest = select(JobSearch).order_by(*_NEWEST_WORDS).limit(most).subquery("newest_words")
+    source = aliased(JobSearch, newest)
+    keys = _with_words(words, source).order_by(source.job_created_at.desc(), source.job_id.desc())
+    return keys.limit(COUNT_LIMIT).subquery("among")
 
 
-def _tallies(
-    session: Session, matching: Matching
-) -> tuple[dict[str, int], dict[str, int], dict[str, int], int]:
-    some = (
-        matching.select(shown_column().label("status"), Job.task, Job.queue)
-        .order_by(Job.created_at.desc(), Job.id.desc())
-        .limit(COUNT_LIMIT + 1)
-        .subquery("matching")
-    )
-    rows = session.execute(
-        select(some.c.status, some.c.task, some.c.queue, func.count()).group_by(*some.c)
-    )
-    by_status: Counter[str] = Counter()
-    by_type: Counter[str] = Counter()
-    by_queue: Counter[str] = Counter()
-    for status, task, queue, jobs in rows:
-        by_status[status] += jobs
-        by_type[task] += jobs
-        by_queue[queue] += jobs
-    return dict(by_status), dict(by_type), dict(by_queue), by_status.total()
+def _slow(search: Search) -> Select[Any]:
+    """The keys of the jobs whose runs took so long: the index has them, and they alone."""
+    columns: Sequence[Any] = (Job.created_at, Job.id)
+    return select(*columns).where(*search.slow)

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, and_, func, literal_column, or_, select
 
 from app.core import search_syntax
 from app.core.errors import Invalid
-from app.core.job_matching import Matching
+from app.core.job_matching import HAS_ERROR, Matching
 from app.core.models import Job, JobSearch
 from app.core.search_syntax import Term
 from app.core.status import OURS, STATUSES, Dialect
@@ -66,25 +66,44 @@ class Filters:
 
 
 @dataclass(frozen=True)
+class Word:
+    """What a job's words must have: `of_job` says all of it, `on_words` what their index serves."""
+
+    on_words: OnWords
+    of_job: ColumnElement[bool]
+    is_enough: bool  # whether `on_words` says as much
+
+
+@dataclass(frozen=True)
 class Search:
-    """Conditions on jobs, on their words, and (`loose`) those that no index serves.
+    """Conditions on jobs, on their words, on long runs, and (`loose`) those that no index serves.
 
     Nor does it serve `short` words; beside longer ones they need none.
     """
 
     jobs: Matching = field(default_factory=Matching)
-    words: tuple[OnWords, ...] = ()
-    short: tuple[OnWords, ...] = ()
+    words: tuple[Word, ...] = ()
+    short: tuple[Word, ...] = ()
+    slow: tuple[ColumnElement[bool], ...] = ()
     loose: tuple[ColumnElement[bool], ...] = ()
 
     def where(self, *conditions: ColumnElement[bool]) -> Search:
         return replace(self, jobs=self.jobs.where(*conditions))
 
-    def where_words(self, condition: OnWords) -> Search:
-        return replace(self, words=(*self.words, condition))
+    def where_words(self, on_words: OnWords, of_job: ColumnElement[bool] | None = None) -> Search:
+        return replace(self, words=(*self.words, _word(on_words, of_job)))
+
+    def with_error(self) -> Search:
+        return replace(self, jobs=replace(self.jobs, has_error=True))
 
     def where_loose(self, condition: ColumnElement[bool]) -> Search:
         return replace(self, loose=(*self.loose, condition))
+
+
+def _word(on_words: OnWords, of_job: ColumnElement[bool] | None = None) -> Word:
+    if of_job is None:
+        return Word(on_words, on_words(WORDS), is_enough=True)
+    return Word(on_words, of_job, is_enough=False)
 
 
 def read(
@@ -130,19 +149,12 @@ def _filtered(search: Search, filters: Filters) -> Search:
         if before is not None:
             search = search.where(column <= before)
     if filters.has_error is not None:
-        search = search.where(_has_error() if filters.has_error else ~_has_error())
+        search = search.with_error() if filters.has_error else search.where(~HAS_ERROR)
     if filters.min_duration is not None:
         search = _with_duration(search, ">=", filters.min_duration)
     if filters.max_duration is not None:
         search = _with_duration(search, "<=", filters.max_duration)
     return search
-
-
-def _has_error() -> ColumnElement[bool]:
-    return and_(
-        Job.status != literal_column("'completed'"),
-        Job.error_message.is_not(None) | (Job.status == literal_column("'failed'")),
-    )
 
 
 def _with_term(search: Search, term: Term, dialect: Dialect, now: datetime) -> Search:
@@ -225,7 +237,8 @@ def _with_duration(search: Search, operator: str, seconds: float) -> Search:
     condition = and_(condition, Job.ended_at.is_not(None))
     if operator in (">", ">=", "") and ms + (operator == ">") > _SLOW_MS:
         # Said as well, so that the planner sees that the index of the slow ones has them.
-        return search.where(and_(condition, Job.run_ms > literal_column(str(_SLOW_MS))))
+        slow = and_(condition, Job.run_ms > literal_column(str(_SLOW_MS)))
+        return replace(search, slow=(*search.slow, slow))
     return search.where_loose(condition)
 
 
@@ -235,7 +248,7 @@ def _with_word(search: Search, term: Term) -> Search:
         return search.where(~condition(WORDS))
     if _has_trigram(term.value):
         return search.where_words(condition)
-    return replace(search, short=(*search.short, condition))
+    return replace(search, short=(*search.short, _word(condition)))
 
 
 def _with_error(search: Search, term: Term) -> Search:
@@ -244,9 +257,9 @@ def _with_error(search: Search, term: Term) -> Search:
     if term.is_negated:
         return search.where(~condition)
     if not _has_trigram(term.value):
-        return search.where(_has_error()).where_loose(condition)
+        return search.with_error().where_loose(condition)
     # The words have it, too, and an index.
-    return search.where(_has_error(), condition).where_words(_contains(term.value))
+    return search.with_error().where_words(_contains(term.value), condition)
 
 
 def _with_argument(search: Search, term: Term) -> Search:
@@ -258,7 +271,7 @@ def _with_argument(search: Search, term: Term) -> Search:
         return search.where(condition.is_not(True))
     if not re.search(r"[^\W_]{2}", term.value):
         return search.where_loose(condition)
-    return search.where(condition).where_words(_stands(term.value))
+    return search.where_words(_stands(term.value), condition)
 
 
 def _contains(value: str) -> OnWords:

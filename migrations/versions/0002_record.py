@@ -47,13 +47,14 @@ CREATE TABLE job (
     CONSTRAINT job_status_check CHECK (status IN ('pending', 'retrying', 'running', 'completed', 'failed', 'cancelled'))
 ) PARTITION BY RANGE (created_at);
 CREATE INDEX job_ended_idx ON job (ended_at, id) WHERE ended_at IS NOT NULL;
+CREATE INDEX job_error_idx ON job (created_at, id) WHERE error_message IS NOT NULL AND status <> 'completed' AND status <> 'failed';
 CREATE INDEX job_id_idx ON job (id);
 CREATE INDEX job_model_idx ON job (model, created_at, id) WHERE model IS NOT NULL;
 CREATE INDEX job_owner_idx ON job (owner_name, created_at, id) INCLUDE (status) WHERE owner_name IS NOT NULL;
 CREATE INDEX job_progress_idx ON job (status, progress, created_at, id);
 CREATE INDEX job_queue_idx ON job (queue, created_at, id);
 CREATE INDEX job_scheduled_idx ON job (scheduled_at) WHERE scheduled_at IS NOT NULL AND status IN ('pending', 'retrying');
-CREATE INDEX job_slow_idx ON job (run_ms) WHERE run_ms > 60000;
+CREATE INDEX job_slow_idx ON job (run_ms, created_at, id) WHERE run_ms > 60000 AND ended_at IS NOT NULL;
 CREATE INDEX job_started_idx ON job (started_at, id) WHERE started_at IS NOT NULL;
 CREATE INDEX job_status_idx ON job (status, created_at, id) INCLUDE (task, queue) WHERE status <> 'completed';
 CREATE INDEX job_task_failed_idx ON job (task, created_at, id) WHERE status = 'failed';

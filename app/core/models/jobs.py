@@ -94,7 +94,22 @@ class Job(Base):
             "scheduled_at",
             postgresql_where=text("scheduled_at IS NOT NULL AND status IN ('pending', 'retrying')"),
         ),
-        Index("job_slow_idx", "run_ms", postgresql_where=text("run_ms > 60000")),
+        Index(
+            "job_slow_idx",
+            "run_ms",
+            "created_at",  # and the id: to find the newest without reading the rows
+            "id",
+            postgresql_where=text("run_ms > 60000 AND ended_at IS NOT NULL"),
+        ),
+        # Few: of the failed ones, which have their own indexes, there are more.
+        Index(
+            "job_error_idx",
+            "created_at",
+            "id",
+            postgresql_where=text(
+                "error_message IS NOT NULL AND status <> 'completed' AND status <> 'failed'"
+            ),
+        ),
         CheckConstraint(f"status IN {JOB_STATUSES}", name="status"),
         {"postgresql_partition_by": "RANGE (created_at)"},
     )
