@@ -25,7 +25,6 @@ Ints = npt.NDArray[np.int64]
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # Postgres counts microseconds from here
 _MICROSECOND = timedelta(microseconds=1)
-_CELLS = 200_000  # of the matrices, at a time: what a cache holds
 
 
 @dataclass(frozen=True)
@@ -243,38 +242,53 @@ def _profile(at: Ints, level: Ints) -> list[Point]:
 
 
 def _by_pair(tasks: Sequence[str], times: Ints, steps: Ints, kinds: Ints) -> list[TypePair]:
-    """Pairs and seconds of every two types, from how many of each ran between two events."""
+    """Pairs and seconds of every two types, exactly, in passes over the events, one type a time.
+
+    Two runs pair when the later one begins. With F(t) the time that a type's runs had lasted by t,
+    together, a run from s to e shares F(e) - F(s) with them.
+    """
     width = len(tasks)
-    pairs = np.zeros((width, width))
-    seconds = np.zeros((width, width))
-    alone = np.zeros(width)
-    level = np.zeros((width, 1))
-    lasts = np.append(np.diff(times), 0) / 1e6
-    step = max(1, _CELLS // width)
-    for begin in range(0, len(times), step):
-        block = slice(begin, begin + step)
-        size = len(times[block])
-        moves = np.zeros((width, size))
-        moves[kinds[block], np.arange(size)] = steps[block]
-        after = np.cumsum(moves, axis=1) + level
-        level = after[:, -1:]
-        # Beside what ran when it began: each pair once, when its later run began.
-        pairs += (after - moves) @ np.maximum(moves, 0).T
-        weighted = after * lasts[block]
-        seconds += weighted @ after.T
-        alone += weighted.sum(axis=1)
-    both = pairs + pairs.T
+    pairs = np.zeros((width, width), dtype=np.int64)
+    shared = np.zeros((width, width), dtype=np.int64)
+    # In whole microseconds, or in coarser units where so much ran that they would not fit.
+    most = int(np.cumsum(steps).max())
+    unit = 1 + most * most * int(times[-1] - times[0]) // 2**62
+    times = (times - times[0]) // unit
+    lasts = np.diff(times)
+    # The events type by type, to sum what each one has; and of these the starts.
+    ordered = np.argsort(kinds, kind="stable")
+    present, begins = np.unique(kinds[ordered], return_index=True)
+    starts = ordered[steps[ordered] == 1]
+    starts_begin = np.searchsorted(kinds[starts], present)
+    ordered_steps = steps[ordered]
+    for one in present:
+        running = np.cumsum(np.where(kinds == one, steps, 0))
+        lasted = np.append(0, np.cumsum(running[:-1] * lasts))
+        pairs[present, one] = np.add.reduceat(running[starts], starts_begin)
+        shared[present, one] = -np.add.reduceat(lasted[ordered] * ordered_steps, begins)
+    # Each run was counted beside itself: when it began, and as long as it lasted.
+    own = np.bincount(kinds[starts], minlength=width)
+    alone = shared.diagonal() - _time_alone(times, steps, kinds, width)
     found = []
     for one in range(width):
         for other in range(one, width):
             is_same = one == other
-            number = pairs[one, one] if is_same else both[one, other]
-            shared = (seconds[one, one] - alone[one]) / 2 if is_same else seconds[one, other]
+            number = (
+                pairs[one, one] - own[one] if is_same else pairs[one, other] + pairs[other, one]
+            )
+            units = alone[one] // 2 if is_same else shared[one, other]
             if number:
                 found.append(
-                    TypePair(tasks[one], tasks[other], int(number), round(float(shared), 6))
+                    TypePair(tasks[one], tasks[other], int(number), int(units) * unit / 1e6)
                 )
     return found
+
+
+def _time_alone(times: Ints, steps: Ints, kinds: Ints, width: int) -> Ints:
+    """How long the runs of each type lasted, all together."""
+    total = np.zeros(width, dtype=np.int64)
+    np.subtract.at(total, kinds, steps * times)
+    return total
 
 
 def _latest(runs: _Runs, limit: int) -> list[Overlap]:
