@@ -69,11 +69,16 @@ def write(database_url: str, session: Session, jobs: int, *, seed: int = 7) -> N
         _write_rows(connection, jobs, seed, began)
         connection.execute("VACUUM (ANALYZE) job, attempt, job_search")
         _say(began, "vacuumed")
-        # What is left is the two hours that are not over.
-        while rollups.refresh(session, seconds=3600) > 3:
-            pass
-        connection.execute("VACUUM (ANALYZE) rollup, rollup_span, dirty_hour")
+        roll_up(connection, session)
         _say(began, "rolled up")
+
+
+def roll_up(connection: Connection, session: Session) -> None:
+    """Make the rollups of the hours that are over, as the housekeeper does."""
+    # What is left is the two hours that are not over.
+    while rollups.refresh(session, seconds=3600) > 3:
+        pass
+    connection.execute("VACUUM (ANALYZE) rollup, rollup_span, dirty_hour")
 
 
 def _write_rows(connection: Connection, jobs: int, seed: int, began: float) -> None:
