@@ -4,8 +4,9 @@
         [--keep FOLDER]
 
 Makes a history of that many jobs over 90 days, starts the web server on it, and asks each route in
-turn. With `--keep` the histories stay in that folder, and the next run measures the same ones. Prints `least`, `median` and `p95 WHAT MS` for it, and with a small history beside it `growth
-WHAT TIMES`: the large one's median over the small one's.
+turn. Prints `least WHAT MS`, `median WHAT MS` and `p95 WHAT MS` for it, and with a small history
+beside it `growth WHAT TIMES`: the large one's median over the small one's. With `--keep` the
+histories stay in that folder, and the next run measures the same ones.
 """
 
 from __future__ import annotations
