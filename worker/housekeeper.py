@@ -14,7 +14,6 @@ from uuid import uuid4
 import psycopg
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
-from procrastinate.exceptions import ConnectorException
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.core import files, follow_ups, incidents, recovery, rollups, sessions, tasks
@@ -23,7 +22,6 @@ from app.core.logging import configure_logging
 from app.core.settings import Settings, SettingsError, load_settings
 from app.core.workers import Pulse
 from worker.heart import Heart
-from worker.queue_connector import make_housekeeping_app
 from worker.scheduling import Scheduling
 from worker.upkeep import Upkeep
 from worker.webhooks import Courier
@@ -46,7 +44,6 @@ class Housekeeper:
         self.sessions: SessionFactory = sessionmaker(
             make_engine(settings, "housekeeper", pool_size=6), expire_on_commit=False
         )
-        self.queue_app = make_housekeeping_app(settings)
         self.stopping = threading.Event()
         self._is_leader = False
 
@@ -62,7 +59,7 @@ class Housekeeper:
                             self._is_leader = True
                             heart.quicken()
                             self._keep_house(lead)
-                except (psycopg.OperationalError, ConnectorException) as fault:
+                except psycopg.OperationalError as fault:
                     self._is_leader = False
                     log.warning("housekeeper.waits_for_database", error=str(fault)[:200])
                     self.stopping.wait(_OUTAGE_PAUSE_SECONDS)
@@ -109,22 +106,21 @@ class Housekeeper:
             )
         courier = Courier(self.settings, self.sessions)
         scheduling = Scheduling(self.sessions)
-        with self.queue_app.open():
-            for first in (self._remove_leftovers, upkeep.make_partitions):
-                self._safely(first)()
-            scheduler.start()
-            courier.start()
-            scheduling.start()
-            log.info("housekeeper.leads", pid=os.getpid())
-            try:
-                while not self.stopping.wait(_LEADER_RETRY_SECONDS):
-                    lead.execute("SELECT 1")
-            finally:
-                # Another may lead by now: nothing of ours may still run then.
-                upkeep.ending.set()
-                scheduling.stop()
-                courier.stop()
-                scheduler.shutdown(wait=True)
+        for first in (self._remove_leftovers, upkeep.make_partitions):
+            self._safely(first)()
+        scheduler.start()
+        courier.start()
+        scheduling.start()
+        log.info("housekeeper.leads", pid=os.getpid())
+        try:
+            while not self.stopping.wait(_LEADER_RETRY_SECONDS):
+                lead.execute("SELECT 1")
+        finally:
+            # Another may lead by now: nothing of ours may still run then.
+            upkeep.ending.set()
+            scheduling.stop()
+            courier.stop()
+            scheduler.shutdown(wait=True)
 
     def _safely(self, chore: Callable[[], object]) -> Callable[[], None]:
         """A chore that fails is logged and tried again at its next time."""
@@ -139,7 +135,7 @@ class Housekeeper:
 
     def _recover(self) -> None:
         with self.sessions() as session:
-            recovery.recover(session, self.settings, self.queue_app, TASKS)
+            recovery.recover(session, self.settings, TASKS)
 
     def _settle(self) -> None:
         with self.sessions() as session:

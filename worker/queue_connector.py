@@ -89,15 +89,3 @@ def make_connector(settings: Settings, patience: Patience) -> PatientConnector:
         # The pool doubles its pauses; given up soon, the next statement makes it try anew.
         reconnect_timeout=_RECONNECT_SECONDS,
     )
-
-
-def make_housekeeping_app(settings: Settings) -> procrastinate.App:
-    """The housekeeper's: no tasks, only the means to put jobs back. It is to be opened."""
-    return procrastinate.App(
-        connector=procrastinate.SyncPsycopgConnector(
-            conninfo=settings.database_url,
-            kwargs=connect_args("housekeeper queue"),
-            min_size=1,
-            max_size=2,
-        )
-    )

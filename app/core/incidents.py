@@ -14,7 +14,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.core import audit, job_stats, overlaps
+from app.core import audit, job_stats, overlaps, quarantine
 from app.core.errors import Conflict, NotFound, Refused
 from app.core.models import Incident
 from app.core.models.record import IncidentScan
@@ -176,7 +176,7 @@ def _report_failures(session: Session, window: dict[str, datetime]) -> int:
         report(
             session,
             source="failure",
-            risk_level="medium",
+            risk_level="high" if row.error_type == quarantine.ERROR_TYPE else "medium",
             fingerprint=f"failure:{row.task}:{row.error_type}",
             text=f"{row.task} failed with {error}" + (f": {message}" if message else ""),
             job_id=row.job_id,

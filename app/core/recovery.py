@@ -1,4 +1,7 @@
-"""Recovery: jobs of lost workers go back to their queue, batches without a job get one."""
+"""Recovery: jobs of lost workers go back to their queue, batches without a job get one.
+
+Each job in a transaction of its own: one that can't be put back does not hold up the others.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +11,28 @@ from typing import Any
 
 import procrastinate
 import structlog
-from procrastinate import exceptions
+from procrastinate import exceptions, sql
 from sqlalchemy import Row, update
 from sqlalchemy.orm import Session
 
-from app.core import attempts, batches, workers
+from app.core import attempts, batches, quarantine, workers
+from app.core.db import driver_connection
 from app.core.models import Batch
 from app.core.settings import Settings
 from app.core.sql import statement
 
 log = structlog.get_logger(__name__)
 
+# Never opened: every call brings the connection of its own transaction.
+_connector = procrastinate.SyncPsycopgConnector()
 
-def recover(
-    session: Session, settings: Settings, queue_app: procrastinate.App, tasks: Sequence[str]
-) -> list[int]:
+
+def recover(session: Session, settings: Settings, tasks: Sequence[str]) -> list[int]:
     """Mark silent workers as lost and put their jobs back; commits. Returns the jobs' ids.
 
-    `queue_app` is an open Procrastinate app with a sync connector. A job counts as lost when its
-    worker is, when no worker claims it, or when its worker lives but has not run it for several
-    heartbeats (its end could not be recorded).
+    A job counts as lost when its worker is, when no worker claims it, or when its worker lives but
+    has not run it for several heartbeats (its end could not be recorded). One that has cost too
+    many workers is failed instead.
     """
     for worker in workers.mark_lost(session, settings.worker_stale_seconds):
         attempts.mark_lost(session, worker.id)
@@ -39,7 +44,7 @@ def recover(
     ).all()
     session.rollback()
     lost = [row for row in rows if _is_lost(row, settings)]
-    return [row.id for row in lost if _put_back(queue_app, row.id)]
+    return [row.id for row in lost if _release(session, row, settings.quarantine_crashes)]
 
 
 def _is_lost(row: Row[Any], settings: Settings) -> bool:
@@ -52,15 +57,45 @@ def _is_lost(row: Row[Any], settings: Settings) -> bool:
     return not row.owner_runs_it and (row.said_seconds_after_start or 0) > slack
 
 
-def _put_back(queue_app: procrastinate.App, job_id: int) -> bool:
-    try:
-        queue_app.job_manager.retry_job_by_id(job_id, retry_at=datetime.now(UTC))
-    except exceptions.ProcrastinateException as fault:
-        # It has ended meanwhile, or a sibling holds its queueing lock: the others go on.
-        log.warning("job.not_put_back", job_id=job_id, error=str(fault))
+def _release(session: Session, row: Row[Any], most_crashes: int) -> bool:
+    """Put a lost job back, or fail it; commits. Whether it was put back."""
+    seen = {"id": row.id, "attempts": row.attempts, "queue_worker_id": row.queue_worker_id}
+    if session.execute(statement("workers", "hold"), seen).one_or_none() is None:
+        session.rollback()  # it has ended or moved meanwhile
         return False
-    log.warning("job.put_back", job_id=job_id)
-    return True
+    if not row.owner_is_alive:
+        session.execute(statement("workers", "lose"), seen)
+    crashes = quarantine.crashes(session, row.id)
+    is_poison = len(crashes) >= most_crashes
+    try:
+        if is_poison:
+            quarantine.record(session, row.id, crashes)
+            _ask_queue(session, "finish_job", job_id=row.id, status="failed", delete_job=False)
+        else:
+            _ask_queue(
+                session,
+                "retry_job",
+                job_id=row.id,
+                retry_at=datetime.now(UTC),
+                new_priority=None,
+                new_queue_name=None,
+                new_lock=None,
+            )
+    except exceptions.ProcrastinateException as fault:
+        # A sibling holds its queueing lock, say: the others go on.
+        session.rollback()
+        log.warning("job.not_put_back", job_id=row.id, error=str(fault.__cause__ or fault))
+        return False
+    session.commit()
+    log.warning("job.quarantined" if is_poison else "job.put_back", job_id=row.id)
+    return not is_poison
+
+
+def _ask_queue(session: Session, query: str, **arguments: Any) -> None:
+    """What Procrastinate's job manager asks, in the session's transaction."""
+    _connector.execute_query_one_with_connection(
+        driver_connection(session), sql.queries[query], **arguments
+    )
 
 
 def settle_batches(session: Session) -> int:

@@ -119,6 +119,12 @@ class Settings(BaseSettings):
     worker_stale_seconds: Seconds = Field(
         30.0, description="Without a heartbeat for this long a worker counts as lost."
     )
+    quarantine_crashes: int = Field(
+        3,
+        ge=1,
+        le=100,
+        description="A job under which so many workers died is failed instead of put back.",
+    )
     worker_drain_seconds: float = Field(
         4.0,
         ge=0,

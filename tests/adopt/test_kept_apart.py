@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import procrastinate
 import pytest
 from sqlalchemy.orm import Session
 
@@ -77,12 +76,8 @@ def test_recovery_leaves_the_apps_jobs_and_puts_back_ours(
     session.commit()
     forsaken.execute("UPDATE procrastinate_jobs SET status = 'doing' WHERE id = %s", [ours])
     forsaken.execute("UPDATE procrastinate_events SET at = %s", [LONG_AGO])
-    queue_app = procrastinate.App(
-        connector=procrastinate.SyncPsycopgConnector(conninfo=settings.database_url)
-    )
 
-    with queue_app.open():
-        put_back = recovery.recover(session, settings, queue_app, TASKS)
+    put_back = recovery.recover(session, settings, TASKS)
 
     assert put_back == [ours]
     assert forsaken.execute(ROWS).fetchall()[:-1] == before

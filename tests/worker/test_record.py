@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -22,7 +23,6 @@ import pytest
 from procrastinate import JobContext, exceptions
 from psycopg.rows import dict_row
 
-from app.core import recovery
 from app.core.settings import Settings
 from tests.conftest import ROOT, process_environment, wait_until
 from worker.record import Recorder, current, progress
@@ -575,7 +575,7 @@ def test_a_worker_killed_at_any_moment_leaves_a_record_without_contradictions(
                 "SELECT id FROM procrastinate_jobs WHERE status = 'doing'"
             ).fetchall()
             for row in doing:
-                assert recovery._put_back(put_back, row["id"])
+                put_back.job_manager.retry_job_by_id(row["id"], retry_at=datetime.now(UTC))
         assert_consistent(db)
     process = start()
     wait_until(lambda: db.execute(open_jobs).fetchone() == {"jobs": 0}, "all is done")

@@ -146,7 +146,10 @@ class BatchStep:
 
     async def go(self, batch: Batch) -> None:
         """The step that the batch's status asks for, and those that follow from it."""
-        if batch.status == "validating" and batch.expires_at > datetime.now(UTC):
+        if batch.errors:
+            # It has cost too many workers: only its end is to be written.
+            await self._fail(batch, batch.errors[0]["code"], batch.errors[0]["message"])
+        elif batch.status == "validating" and batch.expires_at > datetime.now(UTC):
             await self._validate(batch)
         elif batch.status == "finalizing":
             await self._finalize(batch, "completed")

@@ -1,7 +1,7 @@
 -- name: doing_jobs
 -- Jobs of our tasks that a worker says it runs, with when they were last started. Owner columns are
 -- null when no worker of ours has registered that queue worker.
-SELECT job.id, job.worker_id AS queue_worker_id, job.task_name,
+SELECT job.id, job.worker_id AS queue_worker_id, job.attempts,
        worker.id AS owner_id,
        worker.stopped_at IS NULL
            AND greatest(worker.last_heartbeat_at, pg_postmaster_start_time())
@@ -21,6 +21,27 @@ WHERE job.status = 'doing' AND job.task_name = ANY (CAST(:tasks AS text[]))
   AND (NOT EXISTS (SELECT FROM adoption)
        OR EXISTS (SELECT FROM job AS recorded
                   WHERE recorded.id = job.id AND recorded.created_by LIKE 'stoker %'));
+
+-- name: hold
+-- Hold a job still, if it is as it was seen to be: doing, by the same worker, in the same attempt.
+SELECT id FROM procrastinate_jobs
+WHERE id = :id AND status = 'doing' AND attempts = :attempts
+  AND worker_id IS NOT DISTINCT FROM CAST(:queue_worker_id AS bigint)
+FOR UPDATE;
+
+-- name: lose
+-- Close the attempt of a job whose worker is gone, if it is still open.
+UPDATE attempt SET outcome = 'lost', ended_at = clock_timestamp()
+WHERE job_id = :id AND number = :attempts + 1 AND outcome IS NULL;
+
+-- name: crashes
+SELECT attempt.number, attempt.ended_at, attempt.worker_name
+FROM job
+JOIN attempt ON attempt.job_id = job.id AND attempt.job_created_at = job.created_at
+WHERE job.id = :job_id AND job.ended_at IS NULL AND attempt.outcome = 'lost'
+  AND attempt.started_at > coalesce(
+      (SELECT batch.last_result_at FROM batch WHERE batch.job_id = :job_id), '-infinity')
+ORDER BY attempt.number;
 
 -- name: due_batches
 -- Open batches that nobody will bring to their end: cancelled or expired while their job waits for
