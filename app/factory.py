@@ -90,8 +90,8 @@ def _flask_config(settings: Settings) -> dict[str, Any]:
 
 def _database_config(settings: Settings) -> dict[str, Any]:
     url = settings.database_url or kept_variables(settings.var_path).get("DATABASE_URL")
-    options = database.engine_options(
-        "web",
+    options = database.web_options(
+        url or "",
         pool_size=settings.pool_size,
         statement_timeout_seconds=settings.page_timeout_seconds,
     )

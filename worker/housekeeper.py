@@ -17,10 +17,10 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.core import files, follow_ups, incidents, recovery, rollups, sessions, tasks
-from app.core.db import SessionFactory, connect_args, make_engine
+from app.core.db import SessionFactory, connect, make_engine
 from app.core.logging import configure_logging
 from app.core.settings import Settings, SettingsError, load_settings
-from app.core.workers import Pulse
+from app.core.workers import Hearing, Pulse
 from worker.heart import Heart
 from worker.scheduling import Scheduling
 from worker.upkeep import Upkeep
@@ -46,6 +46,7 @@ class Housekeeper:
         )
         self.stopping = threading.Event()
         self._is_leader = False
+        self._hearing = Hearing(settings.worker_stale_seconds / 2)
 
     def run(self) -> None:
         """Live until told to stop; while the database is away, wait for it."""
@@ -68,9 +69,7 @@ class Housekeeper:
 
     def _lead(self) -> psycopg.Connection[tuple[object, ...]]:
         """A connection that holds the leader's lock; waits until it is free."""
-        connection = psycopg.connect(
-            self.settings.database_url, autocommit=True, **connect_args("housekeeper lead")
-        )
+        connection = connect(self.settings.database_url, "housekeeper lead", autocommit=True)
         while not self.stopping.is_set():
             row = connection.execute("SELECT pg_try_advisory_lock(%s)", [_LEADER_KEY]).fetchone()
             if row and row[0]:
@@ -135,7 +134,9 @@ class Housekeeper:
 
     def _recover(self) -> None:
         with self.sessions() as session:
-            recovery.recover(session, self.settings, TASKS)
+            session.connection()  # the database answers
+            self._hearing.seconds()
+            recovery.recover(session, self.settings, TASKS, self._hearing)
 
     def _settle(self) -> None:
         with self.sessions() as session:

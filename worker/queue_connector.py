@@ -15,6 +15,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from app.core.db import connect_args
 from app.core.settings import Settings
+from app.core.silence import QueueConnection
 from worker.outages import Patience
 
 T = TypeVar("T")
@@ -62,10 +63,14 @@ class PatientConnector(procrastinate.PsycopgConnector):
 
 
 class UncheckedPool(AsyncConnectionPool[Any]):
-    """A pool without a check at every checkout: half the round trips of a fetched job."""
+    """A pool without a check at every checkout: half the round trips of a fetched job.
+
+    Its connections give up on a server that says nothing.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{**kwargs, "check": None})
+        options = {**kwargs, "check": None, "connection_class": QueueConnection}
+        super().__init__(*args, **options)
 
 
 async def _set_autocommit(connection: psycopg.AsyncConnection[Any]) -> None:

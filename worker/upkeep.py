@@ -19,7 +19,7 @@ from app.core import (
     waiting_jobs,
 )
 from app.core.archive import Archive
-from app.core.db import SessionFactory, connect_args
+from app.core.db import SessionFactory, connect
 from app.core.errors import Conflict
 from app.core.settings import Settings
 
@@ -96,6 +96,4 @@ class Upkeep:
         return self.ending.wait(_PAUSE_SECONDS)
 
     def _connect(self) -> psycopg.Connection[Any]:
-        return psycopg.connect(
-            self._settings.database_url, autocommit=True, **connect_args("housekeeper upkeep")
-        )
+        return connect(self._settings.database_url, "housekeeper upkeep", autocommit=True)

@@ -8,6 +8,7 @@ import psycopg
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.core import silence
 from app.core.settings import Settings
 
 SessionFactory = sessionmaker[Session]
@@ -20,6 +21,12 @@ _KEEPALIVE = {
     "keepalives_count": 5,
     "tcp_user_timeout": 15_000,
 }
+_POOL: dict[str, Any] = {"max_overflow": 0, "pool_pre_ping": True}
+
+# For a connection in the web, new or from the pool (libpq knows no shorter time than 2 s).
+_WEB_WAIT_SECONDS = 2
+# What the server may take beyond its own time-out to say so.
+_GRACE_SECONDS = 2.0
 
 
 def sqlalchemy_url(database_url: str) -> str:
@@ -35,32 +42,37 @@ def connect_args(name: str, statement_timeout_seconds: float | None = None) -> d
     return {**_KEEPALIVE, "application_name": f"stoker {name}", "options": " ".join(options)}
 
 
-def engine_options(
-    name: str, *, pool_size: int, statement_timeout_seconds: float | None = None
+def connect(database_url: str, name: str, *, autocommit: bool = False) -> silence.WatchedConnection:
+    """A connection of its own, without a pool."""
+    return silence.WatchedConnection.connect(
+        database_url, autocommit=autocommit, **connect_args(name)
+    )
+
+
+def web_options(
+    database_url: str, *, pool_size: int, statement_timeout_seconds: float
 ) -> dict[str, Any]:
-    """Keyword arguments of `create_engine` (and of Flask-SQLAlchemy's engine options)."""
+    """Flask-SQLAlchemy's engine options: whoever waits for a page is told soon that it won't come."""
+    arguments = connect_args("web", statement_timeout_seconds)
+    connection = silence.impatient(statement_timeout_seconds + _GRACE_SECONDS)
     return {
+        **_POOL,
         "pool_size": pool_size,
-        "max_overflow": 0,
-        "pool_timeout": 5,
-        "pool_pre_ping": True,
-        "connect_args": connect_args(name, statement_timeout_seconds),
+        "pool_timeout": _WEB_WAIT_SECONDS,
+        "creator": lambda: connection.connect(
+            database_url, **{**arguments, "connect_timeout": _WEB_WAIT_SECONDS}
+        ),
     }
 
 
-def make_engine(
-    settings: Settings,
-    name: str,
-    *,
-    pool_size: int = 5,
-    statement_timeout_seconds: float | None = None,
-) -> Engine:
+def make_engine(settings: Settings, name: str, *, pool_size: int = 5) -> Engine:
     """An engine of its own for a process that is not the web."""
     return create_engine(
         sqlalchemy_url(settings.database_url),
-        **engine_options(
-            name, pool_size=pool_size, statement_timeout_seconds=statement_timeout_seconds
-        ),
+        **_POOL,
+        pool_size=pool_size,
+        pool_timeout=5,
+        creator=lambda: connect(settings.database_url, name),
     )
 
 

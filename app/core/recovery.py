@@ -20,6 +20,7 @@ from app.core.db import driver_connection
 from app.core.models import Batch
 from app.core.settings import Settings
 from app.core.sql import statement
+from app.core.workers import Hearing
 
 log = structlog.get_logger(__name__)
 
@@ -27,20 +28,22 @@ log = structlog.get_logger(__name__)
 _connector = procrastinate.SyncPsycopgConnector()
 
 
-def recover(session: Session, settings: Settings, tasks: Sequence[str]) -> list[int]:
+def recover(
+    session: Session, settings: Settings, tasks: Sequence[str], hearing: Hearing | None = None
+) -> list[int]:
     """Mark silent workers as lost and put their jobs back; commits. Returns the jobs' ids.
 
     A job counts as lost when its worker is, when no worker claims it, or when its worker lives but
     has not run it for several heartbeats (its end could not be recorded). One that has cost too
     many workers is failed instead.
     """
-    for worker in workers.mark_lost(session, settings.worker_stale_seconds):
+    for worker in workers.mark_lost(session, settings.worker_stale_seconds, hearing):
         attempts.mark_lost(session, worker.id)
         log.warning("worker.lost", worker=worker.name, pid=worker.pid, host=worker.host)
     session.commit()
     rows = session.execute(
         statement("workers", "doing_jobs"),
-        {"stale_seconds": settings.worker_stale_seconds, "tasks": list(tasks)},
+        {"tasks": list(tasks)},
     ).all()
     session.rollback()
     lost = [row for row in rows if _is_lost(row, settings)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -107,17 +109,44 @@ def _is_near() -> ColumnElement[bool]:
     return false() if space is None else Worker.metrics["process_space"].astext == space
 
 
-def mark_lost(session: Session, stale_seconds: float) -> list[Worker]:
-    """Mark workers as lost that fell silent, or whose process is seen to be gone."""
+class Hearing:
+    """Since when the database has answered without a gap: before that nobody could be heard."""
+
+    def __init__(self, gap_seconds: float) -> None:
+        self._gap_seconds = gap_seconds
+        self._last = self._since = -math.inf
+
+    def seconds(self) -> float:
+        """How long; to be called whenever the database has answered."""
+        now = time.monotonic()
+        if now - self._last > self._gap_seconds:
+            self._since = now
+        self._last = now
+        return now - self._since
+
+
+def mark_lost(
+    session: Session, stale_seconds: float, hearing: Hearing | None = None
+) -> list[Worker]:
+    """Mark workers as lost that fell silent, or whose process is seen to be gone.
+
+    With `hearing`, silence counts only when the database was there to be told all the time.
+    """
     # Nobody can be heard while the server is down: silence counts from its start.
     heard_at = func.greatest(Worker.last_heartbeat_at, func.pg_postmaster_start_time())
     is_silent = heard_at < func.clock_timestamp() - timedelta(seconds=stale_seconds)
     rows = session.execute(
-        select(Worker, is_silent)
+        select(Worker, is_silent, _is_near())
         .where(Worker.stopped_at.is_(None), is_silent | _is_near())
         .with_for_update(skip_locked=True)
     ).all()
-    lost = [worker for worker, silent in rows if silent or not _has_process(worker)]
+    # Asked after the rows have come: it may be now that the database was away.
+    has_heard = hearing is None or hearing.seconds() >= stale_seconds
+    lost = [
+        worker
+        for worker, silent, near in rows
+        if (silent and has_heard) or (near and not _has_process(worker))
+    ]
     for worker in lost:
         worker.status = "lost"
         worker.stopped_at = session.scalar(select(func.clock_timestamp()))

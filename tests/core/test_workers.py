@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -15,7 +16,8 @@ from sqlalchemy.orm import Session
 
 from app.core import workers
 from app.core.models import Worker
-from app.core.workers import Pulse, process_space
+from app.core.workers import Hearing, Pulse, process_space
+from tests.conftest import wait_until
 
 HERE = process_space()
 
@@ -90,3 +92,19 @@ def test_a_silent_worker_is_lost_wherever_it_is(session: Session) -> None:
     elsewhere = add(session, os.getpid(), space="another-boot pid:[1]", silent_seconds=7200)
     found = {worker.id for worker in workers.mark_lost(session, stale_seconds=0.001)}
     assert elsewhere in found
+
+
+def test_silence_counts_only_while_the_database_was_there_to_be_told(session: Session) -> None:
+    elsewhere = add(session, os.getpid(), space="another-boot pid:[1]", silent_seconds=7200)
+
+    def lost_by(hearing: Hearing) -> set[UUID]:
+        found = {worker.id for worker in workers.mark_lost(session, 0.3, hearing)}
+        session.rollback()
+        return found
+
+    hearing = Hearing(gap_seconds=0.2)
+    assert lost_by(hearing) == set()
+    wait_until(lambda: hearing.seconds() > 0.3, "it has been heard long enough")
+    assert lost_by(hearing) == {elsewhere}
+    time.sleep(0.21)  # nothing was heard meanwhile
+    assert lost_by(hearing) == set()

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy.orm import Session
 
-from app.core import embedded, keys, schema, users
-from app.core.db import make_engine
-from app.core.settings import load_settings
 from tests import tiny_model
-from tests.conftest import free_port
-from tests.faults.stack import CONF, EngineStack
+from tests.faults.stack import EngineStack, stack_on
 
 
 @pytest.fixture(scope="session")
@@ -40,39 +34,13 @@ def whole_stack(
 ) -> Iterator[EngineStack]:
     """Everything but its processes."""
     base = Path(tempfile.mkdtemp(prefix="stoker-faults-"))
-    base.chmod(0o711)
-    home = embedded.home(base)
-    folder = tmp_path_factory.mktemp("faults")
-    with pytest.MonkeyPatch.context() as environment:
-        for name in list(os.environ):
-            if name.startswith("STOKER_") or name == "DATABASE_URL":
-                environment.delenv(name)
-        environment.setenv("STOKER_CONFIG", os.devnull)
-        url = embedded.start(base, CONF)
-        schema.upgrade(url)
-        settings = load_settings(var=folder / "var", database_url=url, min_free_disk_bytes=0)
-        engine = make_engine(settings, "test")
-        with Session(engine, expire_on_commit=False) as session:
-            _, key = keys.create(session, users.ensure_admin(session), "test")
-            session.commit()
-            stack = EngineStack(
-                settings,
-                session,
-                folder,
-                postgres=base,
-                model=tiny_folder,
-                api_key=key,
-                port=free_port(),
-            )
+    try:
+        with stack_on(base, tmp_path_factory.mktemp("faults")) as stack:
+            stack.model = tiny_folder
             stack.write_registry()
-            try:
-                yield stack
-            finally:
-                stack.stop()
-        engine.dispose()
-    embedded.stop(base, "immediate")
-    shutil.rmtree(home, ignore_errors=True)
-    shutil.rmtree(base, ignore_errors=True)
+            yield stack
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
 
 
 @pytest.fixture

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +21,15 @@ from typing import Any
 import httpx
 import openai
 import psutil
+import pytest
 from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
 
-from app.core import embedded
+from app.core import embedded, keys, schema, users
+from app.core.db import make_engine
 from app.core.models import Attempt, Batch, Result, Worker
-from tests.conftest import ROOT, process_environment, wait_until
+from app.core.settings import load_settings
+from tests.conftest import ROOT, free_port, process_environment, wait_until
 from tests.worker.engines import family_of
 from tests.worker.stack import QUICK, Stack, chat, ids
 
@@ -58,6 +64,7 @@ class EngineStack(Stack):
 
     engine: Engine = field(init=False)
     postgres: Path = Path()
+    conf: tuple[str, ...] = CONF
     model: Path = Path()
     api_key: str = ""
     port: int = 0
@@ -80,7 +87,7 @@ class EngineStack(Stack):
 
     def bring_up(self) -> None:
         """Start whatever does not run, and wait until it works."""
-        embedded.start(self.postgres, CONF)
+        embedded.start(self.postgres, self.conf)
         if not _lives(self.worker):
             self.worker = self.start("worker", **PATIENT)
         if not _lives(self.housekeeper):
@@ -202,7 +209,7 @@ class EngineStack(Stack):
             yield
         finally:
             time.sleep(max(0.0, seconds - (time.monotonic() - begun)))
-            embedded.start(self.postgres, CONF)
+            embedded.start(self.postgres, self.conf)
 
     # The web, as its users see it.
 
@@ -250,6 +257,43 @@ class EngineStack(Stack):
         for process in family_of(self.settings.run_path):
             process.send_signal(signal.SIGCONT)
         super().stop()
+
+
+@contextmanager
+def stack_on(base: Path, folder: Path, conf: Sequence[str] = ()) -> Iterator[EngineStack]:
+    """A stack whose Postgres lies in `base`; of its processes none runs yet."""
+    base.chmod(0o711)  # the server is another user's
+    home = embedded.home(base)
+    try:
+        with pytest.MonkeyPatch.context() as environment:
+            for name in list(os.environ):
+                if name.startswith("STOKER_") or name == "DATABASE_URL":
+                    environment.delenv(name)
+            environment.setenv("STOKER_CONFIG", os.devnull)
+            url = embedded.start(base, (*CONF, *conf))
+            schema.upgrade(url)
+            settings = load_settings(var=folder / "var", database_url=url, min_free_disk_bytes=0)
+            engine = make_engine(settings, "test")
+            with Session(engine, expire_on_commit=False) as session:
+                _, key = keys.create(session, users.ensure_admin(session), "test")
+                session.commit()
+                stack = EngineStack(
+                    settings,
+                    session,
+                    folder,
+                    postgres=base,
+                    conf=(*CONF, *conf),
+                    api_key=key,
+                    port=free_port(),
+                )
+                try:
+                    yield stack
+                finally:
+                    stack.stop()
+            engine.dispose()
+    finally:
+        embedded.stop(base, "immediate")
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def kill(process: subprocess.Popen[bytes], *, with_children: bool = False) -> None:
