@@ -21,8 +21,7 @@ CODE = "quarantined"
 def crashes(session: Session, job_id: int) -> Sequence[Row[Any]]:
     """The attempts at an open job that lost their worker, oldest first.
 
-    Of a batch's job only those since the batch's last answer: who gets on is no poison, and a
-    request that kills its worker is alone at the end.
+    Of a batch's job only those since the batch's last answer: who gets on is no poison.
     """
     return session.execute(statement("workers", "crashes"), {"job_id": job_id}).all()
 

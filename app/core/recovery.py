@@ -6,7 +6,7 @@ Each job in a transaction of its own: one that can't be put back does not hold u
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import procrastinate
@@ -46,8 +46,43 @@ def recover(
         {"tasks": list(tasks)},
     ).all()
     session.rollback()
-    lost = [row for row in rows if _is_lost(row, settings)]
-    return [row.id for row in lost if _release(session, row, settings.quarantine_crashes)]
+    # Who began last goes first: of jobs that died together it is the likeliest cause.
+    lost = sorted((row for row in rows if _is_lost(row, settings)), key=lambda row: row.age_seconds)
+    round_ = _Round(settings)
+    return [row.id for row in lost if _release(session, row, round_)]
+
+
+class _Round:
+    """What is to become of the jobs that are lost at the same time.
+
+    Those that died together more than once are put back apart, so that the next crash says whose it
+    is. When it comes all the same, the one that began last bears it; twice as many are too many for
+    each.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._limit = settings.quarantine_crashes
+        self._apart_seconds = 2 * settings.worker_stale_seconds
+        self._blamed: set[object] = set()
+        self._suspects = 0
+
+    def is_poison(self, owner_id: object, crashes: int) -> bool:
+        """Whether the job is not to be put back."""
+        if crashes < self._limit:
+            return False
+        if owner_id in self._blamed and crashes < 2 * self._limit:
+            return False
+        if owner_id is not None:
+            self._blamed.add(owner_id)
+        return True
+
+    def pause_seconds(self, crashes: int) -> float:
+        """How long the job waits for others that may be to blame."""
+        if crashes < max(self._limit - 1, 2):
+            return 0
+        pause = self._suspects * self._apart_seconds
+        self._suspects += 1
+        return pause
 
 
 def _is_lost(row: Row[Any], settings: Settings) -> bool:
@@ -60,7 +95,7 @@ def _is_lost(row: Row[Any], settings: Settings) -> bool:
     return not row.owner_runs_it and (row.said_seconds_after_start or 0) > slack
 
 
-def _release(session: Session, row: Row[Any], most_crashes: int) -> bool:
+def _release(session: Session, row: Row[Any], round_: _Round) -> bool:
     """Put a lost job back, or fail it; commits. Whether it was put back."""
     seen = {"id": row.id, "attempts": row.attempts, "queue_worker_id": row.queue_worker_id}
     if session.execute(statement("workers", "hold"), seen).one_or_none() is None:
@@ -69,7 +104,7 @@ def _release(session: Session, row: Row[Any], most_crashes: int) -> bool:
     if not row.owner_is_alive:
         session.execute(statement("workers", "lose"), seen)
     crashes = quarantine.crashes(session, row.id)
-    is_poison = len(crashes) >= most_crashes
+    is_poison = round_.is_poison(row.owner_id, len(crashes))
     try:
         if is_poison:
             quarantine.record(session, row.id, crashes)
@@ -79,7 +114,7 @@ def _release(session: Session, row: Row[Any], most_crashes: int) -> bool:
                 session,
                 "retry_job",
                 job_id=row.id,
-                retry_at=datetime.now(UTC),
+                retry_at=datetime.now(UTC) + timedelta(seconds=round_.pause_seconds(len(crashes))),
                 new_priority=None,
                 new_queue_name=None,
                 new_lock=None,

@@ -47,8 +47,8 @@ def batch(session: Session) -> Batch:
     return batch
 
 
-def fetch(session: Session, job_id: int) -> Worker:
-    """A worker begins the job."""
+def fetch(session: Session, *job_ids: int) -> Worker:
+    """A worker begins the jobs, one after the other."""
     queue_worker = session.execute(
         text("INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id")
     ).scalar_one()
@@ -56,7 +56,7 @@ def fetch(session: Session, job_id: int) -> Worker:
         id=uuid4(),
         kind="worker",
         name=f"worker-{queue_worker}",
-        running_job_ids=[job_id],
+        running_job_ids=job_ids,
         queue_worker_ids=[queue_worker],
     )
     workers.beat(session, pulse)
@@ -64,11 +64,12 @@ def fetch(session: Session, job_id: int) -> Worker:
         text("SELECT stoker_register(:queue_worker, :id, :name, 'host', 1, '{}')"),
         {"queue_worker": queue_worker, "id": pulse.id, "name": pulse.name},
     )
-    session.execute(
-        text("UPDATE procrastinate_jobs SET status = 'doing', worker_id = :worker WHERE id = :id"),
-        {"worker": queue_worker, "id": job_id},
+    begin = text(
+        "UPDATE procrastinate_jobs SET status = 'doing', worker_id = :worker WHERE id = :id"
     )
-    session.commit()
+    for job_id in job_ids:
+        session.execute(begin, {"worker": queue_worker, "id": job_id})
+        session.commit()
     return session.get_one(Worker, pulse.id)
 
 
@@ -79,9 +80,9 @@ def die(session: Session, worker: Worker) -> None:
     session.commit()
 
 
-def crash(session: Session, settings: Settings, job_id: int) -> list[int]:
-    """A worker begins the job and dies; returns what is put back then."""
-    die(session, fetch(session, job_id))
+def crash(session: Session, settings: Settings, *job_ids: int) -> list[int]:
+    """A worker begins the jobs and dies; returns what is put back then."""
+    die(session, fetch(session, *job_ids))
     return recovery.recover(session, settings, NAMES)
 
 
@@ -216,3 +217,37 @@ def test_a_batch_that_only_crashes_gets_a_job_that_writes_its_end(
     session.refresh(batch)
     assert (batch.status, batch.failed_at is None) == ("failed", False)
     assert recovery.settle_batches(session) == 0
+
+
+def test_jobs_that_died_together_twice_are_put_back_apart(
+    session: Session, settings: Settings, export: int
+) -> None:
+    other = jobs.defer(session, "export", {"what": "jobs"}, queue=tasks.QUEUE)
+    session.commit()
+
+    def waits() -> list[float]:
+        rows = session.execute(
+            text("SELECT date_part('epoch', scheduled_at - now()) FROM procrastinate_jobs")
+        )
+        return sorted(rows.scalars())
+
+    assert crash(session, settings, export, other) == [other, export]
+    assert max(waits()) <= 0
+    crash(session, settings, export, other)
+    first, second = waits()
+    assert first <= 0
+    assert 50 < second <= 60
+
+
+def test_of_jobs_that_die_together_the_one_that_began_last_bears_it(
+    session: Session, settings: Settings, export: int
+) -> None:
+    bystander = jobs.defer(session, "backup", {}, queue=tasks.QUEUE)
+    session.commit()
+    for _ in range(2):
+        crash(session, settings, bystander, export)
+    assert crash(session, settings, bystander, export) == [bystander]
+    assert row(session, export).status == "failed"
+    assert row(session, bystander).status == "retrying"
+    # Its next crash, of which nobody else can be the cause, is its own.
+    assert crash(session, settings, bystander) == []

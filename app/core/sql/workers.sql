@@ -3,7 +3,7 @@
 -- null when no worker of ours has registered that queue worker.
 SELECT job.id, job.worker_id AS queue_worker_id, job.attempts,
        worker.id AS owner_id,
-       worker.stopped_at IS NULL AS owner_is_alive,
+       worker.id IS NOT NULL AND worker.stopped_at IS NULL AS owner_is_alive,
        job.id = ANY (worker.running_job_ids) AS owner_runs_it,
        date_part('epoch', worker.last_heartbeat_at - started.at) AS said_seconds_after_start,
        date_part('epoch', clock_timestamp() - coalesce(started.at, '-infinity')) AS age_seconds
