@@ -20,6 +20,8 @@ ARGS ?=
 TESTS ?= tests
 # How many processes run them; each has a Postgres of its own. 0: in pytest's own process, for a debugger.
 TEST_JOBS ?= 2
+# make soak: how long it goes on; an hour if not said.
+MINUTES ?=
 
 # vLLM's imports take a minute longer each time without bytecode.
 unexport PYTHONDONTWRITEBYTECODE
@@ -27,7 +29,7 @@ unexport PYTHONPATH
 export PYTHONUNBUFFERED = 1
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help install up test check lint format types docs lock node-deps browser nginx clean
+.PHONY: help install up test soak check lint format types docs lock node-deps browser nginx clean
 
 help: ## Show what make can do here
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 20
@@ -40,6 +42,9 @@ install: $(VENV)/.installed-$(EXTRA) ## Make the environment and install the pac
 
 test: $(VENV)/.installed-dev check node-deps browser nginx ## Check and test everything
 	@exec $(VENV)/bin/python -m pytest -n $(TEST_JOBS) --dist loadfile $(TESTS) $(ARGS)
+
+soak: $(VENV)/.installed-dev ## Kill parts of it at random for an hour of jobs; nothing may be lost (MINUTES=3, ARGS="--seed 7")
+	@exec $(VENV)/bin/python -m benchmarks.soak $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
 check: lint types ## Format, lint, types, layers
 	@$(VENV)/bin/lint-imports --no-cache

@@ -54,8 +54,16 @@ async def run(settings: Settings, registry: RegistryFile) -> int:
     """The worker's life; returns the exit code."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
+    hurried = asyncio.Event()
+
+    def stop() -> None:
+        """The first signal lets requests in flight finish, a second one doesn't."""
+        if stopping.is_set():
+            hurried.set()
+        stopping.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, stop)
     if (why := await _hindrance(settings, stopping)) is not None:
         print(f"The queue is another app's, and no worker may run on it: {why}.", file=sys.stderr)
         return 2
@@ -80,7 +88,7 @@ async def run(settings: Settings, registry: RegistryFile) -> int:
             turns.engine.on_status = heart.quicken
             heart.start()
             try:
-                return await _work(house, workers, heart, stopping)
+                return await _work(house, workers, heart, stopping, hurried)
             finally:
                 await turns.close()
                 house.helpers.close()
@@ -105,7 +113,11 @@ async def _hindrance(settings: Settings, stopping: asyncio.Event) -> str | None:
 
 
 async def _work(
-    house: House, workers: Sequence[Worker], heart: Heart, stopping: asyncio.Event
+    house: House,
+    workers: Sequence[Worker],
+    heart: Heart,
+    stopping: asyncio.Event,
+    hurried: asyncio.Event,
 ) -> int:
     keep = asyncio.create_task(house.turns.keep())
     runs = [asyncio.create_task(_run(worker)) for worker in workers]
@@ -125,16 +137,23 @@ async def _work(
     asyncio.get_running_loop().call_later(house.settings.worker_drain_seconds, house.patience.end)
     for worker in workers:
         worker.stop()  # type: ignore[no-untyped-call]
+    hurry = asyncio.create_task(_hurry(house, hurried))
     ended, _ = await asyncio.wait(runs, timeout=house.settings.worker_drain_seconds + 10)
     for run in ended:
         if not run.cancelled() and (fault := run.exception()) is not None:
             # Without a database it can't say goodbye to the queue, either.
             log.warning("worker.part_ended", part=run.get_name(), error=repr(fault))
+    hurry.cancel()
     keep.cancel()
     with contextlib.suppress(asyncio.CancelledError, Exception):
         await keep
     log.info("worker.stopped")
     return 1 if failed else 0
+
+
+async def _hurry(house: House, hurried: asyncio.Event) -> None:
+    await hurried.wait()
+    await house.turns.stop(0)
 
 
 async def _run(worker: Worker) -> None:

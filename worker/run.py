@@ -70,6 +70,7 @@ class BatchRun:
         self._tag = secrets.token_hex(3)
         self._changed = asyncio.Event()
         self._stopped = asyncio.Event()
+        self._hurried = asyncio.Event()
         self._drain_seconds = 0.0
         self._has_begun = False
 
@@ -78,8 +79,11 @@ class BatchRun:
         return self._asks.has_next or self._asks.has_alone
 
     def stop(self, reason: str, seconds: float) -> None:
-        """Send nothing more; what is in flight may go on for so long."""
-        if not self._stopped.is_set():
+        """Send nothing more; what is in flight may go on for so long. 0 ends an earlier stop's wait."""
+        if self._stopped.is_set() and seconds == 0:
+            self.reason = reason
+            self._hurried.set()
+        elif not self._stopped.is_set():
             self.reason = reason
             self._drain_seconds = seconds
             self._stopped.set()
@@ -278,7 +282,15 @@ class BatchRun:
 
     async def _drain(self) -> None:
         if self._in_flight and self._drain_seconds > 0 and self.reason is not None:
-            await asyncio.wait(set(self._in_flight), timeout=self._drain_seconds)
+            answered = asyncio.create_task(_all_done(set(self._in_flight)))
+            hurried = asyncio.create_task(self._hurried.wait())
+            await asyncio.wait(
+                {answered, hurried},
+                timeout=self._drain_seconds,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            await _end(answered)
+            await _end(hurried)
 
     async def _abandon(self) -> None:
         """Drop what is still in flight; the engine stops working on it."""
@@ -295,6 +307,10 @@ class BatchRun:
         deaths = len(self._dead_generations) - self._deaths_noted
         self._deaths_noted += deaths
         await self._patience.outlast(lambda: self._suspect(lines, deaths), "note suspects")
+
+
+async def _all_done(tasks: set[asyncio.Task[None]]) -> None:
+    await asyncio.wait(tasks)
 
 
 async def _end(task: asyncio.Task[object] | asyncio.Task[None] | asyncio.Task[bool]) -> None:

@@ -185,6 +185,25 @@ def test_what_stays_open_holds_no_thread_of_the_web_process(
         session.commit()
 
 
+def test_clients_that_are_slow_on_purpose_hold_no_thread_of_the_web_process(
+    proxy: Proxy, settings: Settings, api_key: str
+) -> None:
+    with contextlib.ExitStack() as opened:
+        for number in range(settings.web_threads + 8):
+            connection = opened.enter_context(connect(proxy))
+            if number % 2:
+                connection.sendall(b"GET /v1/queue HTTP/1.1\r\nHost: ")
+            else:
+                key = f"Bearer {api_key}"
+                send_head(
+                    connection, proxy, "POST /v1/batches", Authorization=key, Content_Length="99"
+                )
+                connection.sendall(b"{")
+        with connect(proxy) as connection:
+            send_head(connection, proxy, "GET /health", Connection="close")
+            assert receive(connection).status == 200
+
+
 def read_event(answer: http.client.HTTPResponse) -> str:
     """The name of the stream's next event; the stream itself stays open."""
     while line := answer.readline():
