@@ -27,6 +27,9 @@ log = structlog.get_logger(__name__)
 # Never opened: every call brings the connection of its own transaction.
 _connector = procrastinate.SyncPsycopgConnector()
 
+# How a job ends whose attempt has ended so. (After a failed one it may be tried again.)
+_ENDS = {"completed": "succeeded", "cancelled": "aborted"}
+
 
 def recover(
     session: Session, settings: Settings, tasks: Sequence[str], hearing: Hearing | None = None
@@ -34,8 +37,8 @@ def recover(
     """Mark silent workers as lost and put their jobs back; commits. Returns the jobs' ids.
 
     A job counts as lost when its worker is, when no worker claims it, or when its worker lives but
-    has not run it for several heartbeats (its end could not be recorded). One that has cost too
-    many workers is failed instead.
+    has not run it for several heartbeats (its end could not be recorded). One whose attempt was
+    through is ended, not run again; one that has cost too many workers is failed.
     """
     for worker in workers.mark_lost(session, settings.worker_stale_seconds, hearing):
         attempts.mark_lost(session, worker.id)
@@ -103,30 +106,45 @@ def _release(session: Session, row: Row[Any], round_: _Round) -> bool:
         return False
     if not row.owner_is_alive:
         session.execute(statement("workers", "lose"), seen)
-    crashes = quarantine.crashes(session, row.id)
-    is_poison = round_.is_poison(row.owner_id, len(crashes))
+    outcome = session.scalar(statement("workers", "outcome"), seen)
     try:
-        if is_poison:
-            quarantine.record(session, row.id, crashes)
-            _ask_queue(session, "finish_job", job_id=row.id, status="failed", delete_job=False)
-        else:
-            _ask_queue(
-                session,
-                "retry_job",
-                job_id=row.id,
-                retry_at=datetime.now(UTC) + timedelta(seconds=round_.pause_seconds(len(crashes))),
-                new_priority=None,
-                new_queue_name=None,
-                new_lock=None,
-            )
+        what = _decide(session, row, outcome, round_)
     except exceptions.ProcrastinateException as fault:
         # A sibling holds its queueing lock, say: the others go on.
         session.rollback()
         log.warning("job.not_put_back", job_id=row.id, error=str(fault.__cause__ or fault))
         return False
     session.commit()
-    log.warning("job.quarantined" if is_poison else "job.put_back", job_id=row.id)
-    return not is_poison
+    log.warning(f"job.{what}", job_id=row.id)
+    return what == "put_back"
+
+
+def _decide(session: Session, row: Row[Any], outcome: str | None, round_: _Round) -> str:
+    """End the job, or put it back; says which."""
+    if outcome in _ENDS:
+        # It was through, and only the queue has not heard: nothing is done twice.
+        _finish(session, row.id, _ENDS[outcome])
+        return "end_made_up_for"
+    crashes = quarantine.crashes(session, row.id)
+    if round_.is_poison(row.owner_id, len(crashes)):
+        quarantine.record(session, row.id, crashes)
+        _finish(session, row.id, "failed")
+        return "quarantined"
+    pause = timedelta(seconds=round_.pause_seconds(len(crashes)))
+    _ask_queue(
+        session,
+        "retry_job",
+        job_id=row.id,
+        retry_at=datetime.now(UTC) + pause,
+        new_priority=None,
+        new_queue_name=None,
+        new_lock=None,
+    )
+    return "put_back"
+
+
+def _finish(session: Session, job_id: int, status: str) -> None:
+    _ask_queue(session, "finish_job", job_id=job_id, status=status, delete_job=False)
 
 
 def _ask_queue(session: Session, query: str, **arguments: Any) -> None:

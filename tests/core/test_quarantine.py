@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -168,6 +169,30 @@ def test_a_job_that_has_ended_meanwhile_is_left_alone(
     # Procrastinate itself would begin a failed job anew.
     assert recovery.recover(session, settings, NAMES) == []
     assert row(session, export).status == "failed"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "queue_status", "status"),
+    [("completed", "succeeded", "completed"), ("cancelled", "aborted", "cancelled")],
+)
+def test_a_job_that_was_through_when_its_worker_died_is_not_run_again(
+    session: Session,
+    settings: Settings,
+    export: int,
+    outcome: str,
+    queue_status: str,
+    status: str,
+) -> None:
+    worker = fetch(session, export)
+    end = {"job": export, "number": 1, "outcome": outcome, "result": {"rows": 3}}
+    session.execute(text("SELECT stoker_end(CAST(:ends AS jsonb))"), {"ends": json.dumps([end])})
+    session.commit()
+    die(session, worker)
+    assert recovery.recover(session, settings, NAMES) == []
+    job = row(session, export)
+    assert (job.status, job.attempts, job.result) == (status, 1, {"rows": 3})
+    known = session.execute(text("SELECT status::text FROM procrastinate_jobs")).scalar_one()
+    assert known == queue_status
 
 
 def test_a_crash_before_the_worker_introduced_itself_counts(

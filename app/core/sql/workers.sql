@@ -31,6 +31,12 @@ FOR UPDATE;
 UPDATE attempt SET outcome = 'lost', ended_at = clock_timestamp()
 WHERE job_id = :id AND number = :attempts + 1 AND outcome IS NULL;
 
+-- name: outcome
+-- How the attempt ended in which a job is still doing: its worker may have died between the two.
+SELECT outcome FROM attempt
+WHERE job_id = :id AND number = :attempts + 1
+ORDER BY job_created_at DESC LIMIT 1;
+
 -- name: crashes
 SELECT attempt.number, attempt.ended_at, attempt.worker_name
 FROM job
