@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-import psutil
 from sqlalchemy import ColumnElement, false, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
@@ -52,7 +51,7 @@ def beat(session: Session, pulse: Pulse) -> None:
         "metrics": {
             **pulse.metrics,
             "process_space": process_space(),
-            "process_started": psutil.Process().create_time(),
+            "process_ticks": own.ticks if (own := _look_at(os.getpid())) else None,
         },
         "last_heartbeat_at": func.clock_timestamp(),
         "stopped_at": None,
@@ -156,11 +155,24 @@ def mark_lost(
 
 def _has_process(worker: Worker) -> bool:
     """Whether the process of a worker in our own process space is still there."""
-    try:
-        process = psutil.Process(worker.pid)
-        # Another process may have got its number; both times are this machine's clock.
-        started = process.create_time()
-        is_same = abs(started - worker.metrics.get("process_started", started)) < 1
-        return process.status() != psutil.STATUS_ZOMBIE and is_same
-    except psutil.Error:
+    found = _look_at(worker.pid)
+    if found is None or found.state in ("Z", "X"):
         return False
+    # Another process may have got its number.
+    return worker.metrics.get("process_ticks") in (found.ticks, None)
+
+
+class _Process(NamedTuple):
+    """The kernel's letter for its state, and when it began: in ticks, which no clock can change."""
+
+    state: str
+    ticks: int
+
+
+def _look_at(pid: int) -> _Process | None:
+    try:
+        # The name, in brackets, may have anything in it.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return _Process(fields[0], int(fields[19]))
+    except (OSError, ValueError, IndexError):
+        return None

@@ -76,7 +76,7 @@ def fetch(session: Session, *job_ids: int) -> Worker:
 
 def die(session: Session, worker: Worker) -> None:
     """Its process is gone: what says so is that no process began when it says it did."""
-    metrics = {**worker.metrics, "process_started": 1.0}
+    metrics = {**worker.metrics, "process_ticks": 1}
     session.execute(update(Worker).where(Worker.id == worker.id).values(metrics=metrics))
     session.commit()
 

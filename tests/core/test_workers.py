@@ -9,7 +9,6 @@ import time
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-import psutil
 import pytest
 from sqlalchemy import func, update
 from sqlalchemy.orm import Session
@@ -34,7 +33,7 @@ def add(session: Session, pid: int, *, space: str | None = HERE, silent_seconds:
     """A worker's row, as that process would have written it."""
     pulse = Pulse(id=uuid4(), kind="worker", name="test")
     workers.beat(session, pulse)
-    metrics = {"process_started": psutil.Process().create_time(), "process_space": space}
+    metrics = {"process_space": space}
     session.execute(
         update(Worker)
         .where(Worker.id == pulse.id)
@@ -65,10 +64,17 @@ def test_a_process_that_began_later_is_not_the_worker(session: Session) -> None:
     child = subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE)
     with child:
         worker = add(session, child.pid)
-        session.execute(
-            update(Worker).values(metrics={"process_started": 1.0, "process_space": HERE})
-        )
+        session.execute(update(Worker).values(metrics={"process_ticks": 1, "process_space": HERE}))
         assert lost(session) == {worker}
+
+
+def test_a_living_worker_is_its_own_process_whatever_the_clock_says(session: Session) -> None:
+    pulse = Pulse(id=uuid4(), kind="worker", name="test")
+    workers.beat(session, pulse)
+    ticks = session.get_one(Worker, pulse.id).metrics["process_ticks"]
+    since_boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert 0 < since_boot - ticks / os.sysconf("SC_CLK_TCK") < 86_400
+    assert lost(session) == set()
 
 
 @pytest.mark.parametrize("space", ["another-boot pid:[1]", None])
