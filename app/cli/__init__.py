@@ -16,6 +16,7 @@ def register(app: Flask) -> None:
     from app.cli.adopt import adopt_command
     from app.cli.backup import backup_group
     from app.cli.batches import batches_group
+    from app.cli.doctor import doctor_command
     from app.cli.keys import keys_group
     from app.cli.retention import retention_group
     from app.cli.schedules import schedules_group
@@ -27,6 +28,7 @@ def register(app: Flask) -> None:
     for command in (
         up_command,
         adopt_command,
+        doctor_command,
         users_group,
         keys_group,
         batches_group,
