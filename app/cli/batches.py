@@ -146,14 +146,13 @@ def list_command(limit: int, as_json: bool) -> None:
             "id": batch.id,
             "status": batch.status,
             "model": batch.model,
-            "requests": batch.total,
-            "completed": batch.completed,
+            "done": f"{batch.completed + batch.failed:,} of {batch.total:,}",
             "failed": batch.failed,
             "created_at": batch.created_at,
         }
         for batch in found
     ]
-    columns = ("id", "status", "model", "requests", "completed", "failed", "created_at")
+    columns = ("id", "status", "model", "done", "failed", "created_at")
     show(rows, columns, as_json=False)
 
 

@@ -38,7 +38,7 @@ def doctor_command(as_json: bool) -> None:
         ]
         click.echo(json.dumps(rows))
     else:
-        table = Table("check", "status", "finding", pad_edge=False)
+        table = Table("check", "status", "finding")
         for name, finding in found:
             said = Text(finding.said)
             if finding.remedy:

@@ -92,6 +92,8 @@ def some(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + more
 
 
-def gigabytes(count: float) -> str:
+def size(count: float) -> str:
     """Bytes for people."""
+    if count < 1024**3:
+        return f"{count / 1024**2:,.0f} MB"
     return f"{count / 1024**3:,.1f} GB"

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from app.core import embedded
-from app.core.checkup.findings import Finding, Patient, check, failed, gigabytes, ok, some, warning
+from app.core.checkup.findings import Finding, Patient, check, failed, ok, size, some, warning
 from app.core.engines import ModelSpec, RegistryError, load_registry
 
 _OLDEST_PYTHON = (3, 11)
@@ -107,7 +107,7 @@ def check_data_folder(patient: Patient) -> Finding:
 def room(place: Path, what: str, least: int) -> Finding:
     """How much the disk of `place` has free."""
     free = shutil.disk_usage(place).free
-    said = f"{gigabytes(free)} are free for {what}"
+    said = f"{size(free)} are free for {what}"
     remedy = "Make room: `flask retention run`, older backups, models that nobody uses."
     if free < least:
         return failed(f"Only {said}; uploads are refused.", remedy)

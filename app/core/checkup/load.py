@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psycopg
 
-from app.core.checkup.findings import Finding, Patient, check, failed, gigabytes, ok, warning
+from app.core.checkup.findings import Finding, Patient, check, failed, ok, size, warning
 from app.core.checkup.installation import room
 
 # What a process may hold besides its pool: worker/__main__.py, worker/housekeeper.py and what they
@@ -62,15 +62,15 @@ def check_connections(patient: Patient) -> Finding:
 @check("database room", needs="database")
 def check_room(patient: Patient) -> Finding:
     """How large the database is, and, where that can be seen, how much room its disk has."""
-    size = gigabytes(patient.ask("SELECT pg_database_size(current_database())"))
-    what = f"the database, which has {size}"
+    large = size(patient.ask("SELECT pg_database_size(current_database())"))
+    what = f"the database, which has {large}"
     try:
         folder = Path(patient.ask("SHOW data_directory"))
         is_here = patient.driver.info.host.startswith("/") and folder.exists()
         found = room(folder, what, patient.settings.min_free_disk_bytes) if is_here else None
     except (psycopg.errors.InsufficientPrivilege, OSError):
         found = None
-    return found or ok(f"The database has {size}; its disk can't be seen from here.")
+    return found or ok(f"The database has {large}; its disk can't be seen from here.")
 
 
 @check("transactions", needs="database")
