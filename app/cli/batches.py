@@ -17,7 +17,7 @@ from app.cli.batch_watch import describe, report, watch
 from app.cli.output import CommandGroup, as_json_option, show, show_one
 from app.core import audit, batches, files, model_lines, retries, storage, users
 from app.core.engines import load_registry
-from app.core.errors import Invalid
+from app.core.errors import Invalid, StokerError
 from app.core.models import Batch
 from app.extensions import current_settings, db
 
@@ -99,7 +99,11 @@ def submit_command(
             purpose="batch",
             filename="stdin.jsonl" if file == "-" else Path(file).name,
         )
-        batch = batches.create(session, owner_id, request)
+        try:
+            batch = batches.create(session, owner_id, request)
+        except StokerError:
+            files.remove_bytes(settings, [draft.id])  # its row is not committed
+            raise
         audit.record(session, _ACTOR, "batch.create", batch.id)
         session.commit()
     _told(session, batch, f"is submitted, with {copied.lines:,} lines", is_watched, as_json)

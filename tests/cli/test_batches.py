@@ -115,6 +115,12 @@ def test_lines_without_a_model_get_the_one_that_is_said(run: Run, stack: Stack) 
             ("--window", "9d"),
             "completion_window must be a number of hours from 1h to 168h, like 24h.",
         ),
+        (
+            [chat("a")],
+            ("--endpoint", "/v1/magic"),
+            "endpoint must be one of /v1/chat/completions, /v1/completions, /v1/embeddings, "
+            "/v1/responses; got '/v1/magic'.",
+        ),
         ([], (), "There are no lines to make a batch of."),
         ([{"custom_id": "a"}], (), "No line names its url: say the endpoint by --endpoint."),
         ([chat("a")], ("--user", "nobody"), "There is no user 'nobody'."),
