@@ -23,6 +23,7 @@ from app.core.engines import RegistryError, RegistryFile
 from app.core.logging import configure_logging
 from app.core.settings import Settings, SettingsError, load_settings
 from app.core.workers import Pulse
+from worker import own_log
 from worker.engine import Engine
 from worker.heart import Heart
 from worker.house import Helpers, House
@@ -47,6 +48,7 @@ def main() -> int:
         print(fault, file=sys.stderr)
         return 2
     configure_logging(settings)
+    sys.stderr = own_log.doubled(sys.stderr, settings)
     return asyncio.run(run(settings, registry))
 
 

@@ -15,18 +15,24 @@ def register(app: Flask) -> None:
     """
     from app.cli.adopt import adopt_command
     from app.cli.backup import backup_group
+    from app.cli.batches import batches_group
+    from app.cli.doctor import doctor_command
     from app.cli.keys import keys_group
     from app.cli.retention import retention_group
     from app.cli.schedules import schedules_group
     from app.cli.tasks import tasks_group
     from app.cli.up import up_command
     from app.cli.users import users_group
+    from app.cli.workers import workers_group
 
     for command in (
         up_command,
         adopt_command,
+        doctor_command,
         users_group,
         keys_group,
+        batches_group,
+        workers_group,
         tasks_group,
         schedules_group,
         retention_group,

@@ -6,6 +6,7 @@ import json
 
 import click
 
+from app.cli import completion
 from app.cli.output import CommandGroup, as_json_option, show
 from app.core import backups, embedded
 from app.core.kept import kept_variables
@@ -60,7 +61,7 @@ def list_command(as_json: bool) -> None:
 
 
 @backup_group.command("restore")
-@click.argument("file")
+@click.argument("file", shell_complete=completion.backup_names)
 def restore_command(file: str) -> None:
     """Load the backup FILE (a name from the list, or a path) into an empty database.
 

@@ -54,6 +54,17 @@ def show(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_json: 
     Console().print(table)
 
 
+def show_one(fields: Mapping[str, Any]) -> None:
+    """Print what one thing is, a line for each of its fields that has a value."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in fields.items():
+        if value is not None:
+            table.add_row(name.replace("_", " "), _shown(value))
+    Console(highlight=False).print(table)
+
+
 def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value
 

@@ -11,6 +11,7 @@ import click
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.cli import completion
 from app.cli.output import CommandGroup, as_json_option, show
 from app.core import files, tasks, users
 from app.core.models import JOB_FINAL, Job
@@ -40,7 +41,7 @@ def list_command(as_json: bool) -> None:
 
 
 @tasks_group.command("run")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.task_names)
 @click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--user", "user_name", default="admin", show_default=True, help="Whose job it is.")
 @click.option(

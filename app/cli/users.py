@@ -6,6 +6,7 @@ import json
 
 import click
 
+from app.cli import completion
 from app.cli.output import CommandGroup, as_json_option, show
 from app.cli.up.preflight import is_running
 from app.core import sessions, users
@@ -29,7 +30,7 @@ def list_command(as_json: bool) -> None:
 
 
 @users_group.command("link")
-@click.argument("name", default="admin")
+@click.argument("name", default="admin", shell_complete=completion.user_names)
 @click.option("--minutes", type=click.FloatRange(min=0.1, max=1440), help="How long it works.")
 @as_json_option
 def link_command(name: str, minutes: float | None, as_json: bool) -> None:
@@ -45,7 +46,7 @@ def link_command(name: str, minutes: float | None, as_json: bool) -> None:
 
 
 @users_group.command("enable")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.user_names)
 def enable_command(name: str) -> None:
     """Let NAME in again."""
     session = db.session()
@@ -55,7 +56,7 @@ def enable_command(name: str) -> None:
 
 
 @users_group.command("disable")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.user_names)
 def disable_command(name: str) -> None:
     """Shut NAME out: its keys stop working, its browsers are signed out."""
     session = db.session()

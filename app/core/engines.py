@@ -18,7 +18,7 @@ from pathlib import Path
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from app.core.errors import NotFound, Unavailable
+from app.core.errors import Invalid, NotFound, Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -142,6 +142,21 @@ class Registry(BaseModel):
                 f"The model `{name}` does not exist.", param="model", code="model_not_found"
             )
         return spec
+
+    def require_served(self, endpoint: str, model: str | None = None) -> None:
+        """Raises Invalid when an endpoint that batches know is served by no model, or not by `model`.
+
+        Raises NotFound when there is no such model.
+        """
+        models = self.models.values() if model is None else [self.get(model)]
+        if endpoint not in ENDPOINTS or any(endpoint in spec.endpoints for spec in models):
+            return
+        raise Invalid(
+            f"No model of this server serves {endpoint}; GET /v1/models says what each serves."
+            if model is None
+            else f"The model `{model}` does not serve {endpoint}.",
+            param="endpoint",
+        )
 
 
 class RegistryFile:

@@ -46,6 +46,11 @@ def missing(connection: Connection) -> list[str]:
     return [name for name in files() if name not in applied]
 
 
+def unknown(connection: Connection) -> list[str]:
+    """The migrations that the database has had and that the package does not know, oldest first."""
+    return sorted(_recorded(connection) - set(files()))
+
+
 def upgrade(connection: Connection, with_retries: Retries) -> None:
     """Create or upgrade Procrastinate's tables; `connection` is in autocommit.
 
@@ -106,10 +111,10 @@ def _adopt(connection: Connection) -> None:
 
 
 def _refuse_newer(connection: Connection) -> None:
-    unknown = sorted(_recorded(connection) - set(files()))
-    if unknown:
+    newer = unknown(connection)
+    if newer:
         raise SchemaError(
-            f"The database has had Procrastinate's migration {unknown[-1]}, which the installed "
+            f"The database has had Procrastinate's migration {newer[-1]}, which the installed "
             "package does not know: install the Procrastinate that wrote it, or a newer one."
         )
 

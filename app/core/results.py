@@ -170,12 +170,25 @@ def _output_object(row: Row[Any], missing: bytes | None) -> bytes:
 
 
 def read_page(
-    session: Session, batch_number: int, *, after_line: int, limit: int = 500
+    session: Session,
+    batch_number: int,
+    *,
+    after_line: int,
+    limit: int = 500,
+    is_success: bool | None = None,
 ) -> tuple[list[bytes], int]:
-    """Some of the results that exist now, and the line to go on after; an empty list ends it."""
+    """Some of the results that exist now, and the line to go on after; an empty list ends it.
+
+    `is_success` gives only those of an output file (true) or of an error file (false).
+    """
     rows = session.execute(
         statement("results", "answered"),
-        {"batch_number": batch_number, "after_line": after_line, "limit": limit},
+        {
+            "batch_number": batch_number,
+            "after_line": after_line,
+            "limit": limit,
+            "is_success": is_success,
+        },
     ).all()
     return [output_line(row) for row in rows], rows[-1].line if rows else after_line
 

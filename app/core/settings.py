@@ -306,6 +306,11 @@ class Settings(BaseSettings):
         return self.var_path / "results"
 
     @property
+    def logs_path(self) -> Path:
+        """Where the worker's and its engines' output lies."""
+        return self.var_path / "logs"
+
+    @property
     def run_path(self) -> Path:
         """Sockets and pid files of the processes that run now."""
         return self.var_path / "run"

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from flask import Flask
 
+from app.core.checkup import CHECKS
 from app.core.engines import ModelSpec
 from app.core.models.batches import STATUSES
 from app.core.settings import Settings
@@ -75,14 +76,16 @@ def test_every_command_is_documented_with_its_options(app: Flask) -> None:
     page = REFERENCE / "commands.md"
     text = page.read_text()
     real = dict(commands(app))
-    described = {match[1] for match in re.finditer(r"^\| `(flask (?!db)\w+ \w+)", text, re.M)}
-    described |= {match[1] for match in re.finditer(r"^## (flask (?:up|adopt))$", text, re.M)}
+    described = {match[1] for match in re.finditer(r"^\| `(flask (?!db)\w+ [\w-]+)", text, re.M)}
+    described |= {
+        match[1] for match in re.finditer(r"^## (flask (?:up|adopt|doctor))$", text, re.M)
+    }
     compare("command", page, set(real), described)
     for name, command in real.items():
-        if name in ("flask up", "flask adopt"):
+        if name in ("flask up", "flask adopt", "flask doctor"):
             said = section(page, f"## {name}")
         else:
-            said = next(line for line in text.splitlines() if line.startswith(f"| `{name}"))
+            said = next(line for line in text.splitlines() if re.match(rf"\| `{name}[ `]", line))
         options = {
             option
             for parameter in command.params
@@ -103,7 +106,7 @@ def test_every_command_that_a_page_tells_to_run_exists(app: Flask) -> None:
         for code in re.findall(r"`[^`\n]+`", text) + re.findall(
             r"^```sh\n(.*?)^```", text, re.M | re.S
         ):
-            for name in re.findall(r"\bflask ((?:users|keys|db) \w+|(?:up|adopt)\b)", code):
+            for name in re.findall(r"\bflask ((?:users|keys|db) \w+|(?:up|adopt|doctor)\b)", code):
                 assert f"flask {name}" in known, f"{page.name} tells to run `flask {name}`"
             for target in re.findall(r"\bmake ([a-z][a-z-]*)\b", code):
                 assert target in targets, f"{page.name} tells to run `make {target}`"
@@ -230,3 +233,12 @@ def test_every_module_that_a_page_tells_to_run_is_there(module: str) -> None:
         cwd=ROOT,
     )
     assert found.returncode == 0
+
+
+def test_every_check_of_the_doctor_is_documented() -> None:
+    page = REFERENCE / "commands.md"
+    said = section(page, "## flask doctor")
+    described = {
+        name.strip() for row in rows(said) if "`" not in row[0] for name in row[0].split(",")
+    }
+    compare("check", page, {check.name for check in CHECKS} | {"database"}, described - {"Check"})

@@ -173,7 +173,7 @@ class Engine:
             logger.warning("An engine of an earlier run was left over (guard %d): ended.", pid)
         if not spec.command or spec.memory_bytes is not None:
             await wait_for_memory(spec, commands.on_cpu(), self.memory_wait_seconds)
-        log = logfile.path_for(self._settings.var_path / "logs", spec.name)
+        log = logfile.path_for(self._settings.logs_path, spec.name)
         logfile.rotate(log)
         folder = make_folder(run_path)
         socket = folder / "http"
@@ -197,7 +197,7 @@ class Engine:
         poll = _READY_POLL_SECONDS if run.process else _EXTERNAL_POLL_SECONDS
         while await run.connection.health() is not Health.GOOD:
             if run.is_over:
-                log = logfile.path_for(self._settings.var_path / "logs", run.spec.name)
+                log = logfile.path_for(self._settings.logs_path, run.spec.name)
                 raise EngineError(
                     f"The engine of {run.spec.name} ended while starting: {logfile.reason(log)}"
                 )

@@ -9,8 +9,7 @@ from flask import Blueprint, current_app
 from app.api.openapi import describe
 from app.api.v1 import answers
 from app.auth import needs
-from app.core.engines import ENDPOINTS, ModelSpec, Registry, RegistryFile
-from app.core.errors import Invalid
+from app.core.engines import ModelSpec, Registry, RegistryFile
 from app.extensions import current_settings
 
 blueprint = Blueprint("models", __name__, url_prefix="/models")
@@ -46,12 +45,7 @@ def registry() -> Registry:
 
 def require_served(endpoint: str) -> None:
     """Raises Invalid when `endpoint` is one that batches know but that no model here serves."""
-    models = registry().models.values()
-    if endpoint in ENDPOINTS and not any(endpoint in spec.endpoints for spec in models):
-        raise Invalid(
-            f"No model of this server serves {endpoint}; GET /v1/models says what each serves.",
-            param="endpoint",
-        )
+    registry().require_served(endpoint)
 
 
 def _described(spec: ModelSpec) -> dict[str, Any]:

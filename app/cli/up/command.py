@@ -13,10 +13,10 @@ from typing import NoReturn
 
 import click
 
+from app.cli.screen import Screen
 from app.cli.up import preflight
 from app.cli.up.client import ApiError
 from app.cli.up.preflight import UpError
-from app.cli.up.screen import Screen
 from app.cli.up.start import Start, check
 from app.cli.up.supervisor import ChildFailed
 from app.core.embedded import EmbeddedError

@@ -5,46 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.cli import progress
+from app.cli.screen import Screen
 from app.cli.up.client import ApiError, Client
 from app.cli.up.models import CHAT_MODEL
 from app.cli.up.preflight import UpError
-from app.cli.up.screen import Screen, Step
 from app.core.engines import load_registry
 
 FILE = Path(__file__).parents[3] / "examples" / "first_batch.jsonl"
 ENDPOINT = "/v1/chat/completions"
-FINAL = {"completed", "failed", "expired", "cancelled"}
 POLL_SECONDS = 0.5
-# How long the web may be away, restarted by the supervisor, before watching is given up.
-PATIENCE_SECONDS = 60.0
 SHOWN = 3
-
-
-@dataclass
-class Speed:
-    """Tokens per second since the first answer, and what that says of the time left."""
-
-    first_at: float = 0.0
-    first_tokens: int = 0
-    first_done: int = 0
-
-    def note(self, done: int, total: int, tokens: int) -> str:
-        """In words, for the progress bar."""
-        now = time.monotonic()
-        if not done:
-            return f"0 of {total} requests"
-        if not self.first_at:
-            self.first_at, self.first_tokens, self.first_done = now, tokens, done
-        said = f"{done} of {total} requests"
-        seconds = now - self.first_at
-        if done > self.first_done and seconds > 0:
-            left = (total - done) * seconds / (done - self.first_done)
-            said += f" · {(tokens - self.first_tokens) / seconds:.0f} tokens/s · {left:.0f} s left"
-        return said
 
 
 def can_answer(registry: Path) -> bool:
@@ -91,27 +65,17 @@ async def watch(client: Client, batch: dict[str, Any], screen: Screen) -> dict[s
     total = sum(1 for _ in FILE.open())
     text = f"First batch: {total} prompts"
     with screen.step(text, "First batch: ended", total=total) as step:
-        speed, seen_at = Speed(), time.monotonic()
-        while batch["status"] not in FINAL:
+        speed, seen_at = progress.Speed(), time.monotonic()
+        while batch["status"] not in progress.FINAL:
             await asyncio.sleep(POLL_SECONDS)
             try:
                 batch = await asyncio.to_thread(client.get, f"/v1/batches/{batch['id']}")
                 seen_at = time.monotonic()
             except (OSError, ApiError) as fault:
-                if time.monotonic() > seen_at + PATIENCE_SECONDS:
+                if time.monotonic() > seen_at + progress.PATIENCE_SECONDS:
                     raise UpError(f"The first batch can't be watched: {fault}", 1) from fault
-            _show(step, batch, speed)
+            progress.show(step, batch, speed, "First batch")
     return batch
-
-
-def _show(step: Step, batch: dict[str, Any], speed: Speed) -> None:
-    counts = batch.get("request_counts") or {}
-    done = counts.get("completed", 0) + counts.get("failed", 0)
-    if done or batch["status"] == "finalizing":
-        tokens = (batch.get("usage") or {}).get("output_tokens", 0)
-        step.update(text="First batch:", done=done, note=speed.note(done, counts["total"], tokens))
-    else:
-        step.update(text="First batch: the engine loads the model", done=0)
 
 
 async def show_answers(client: Client, batch: dict[str, Any], screen: Screen) -> bool:

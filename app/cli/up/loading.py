@@ -8,7 +8,7 @@ from collections.abc import Callable
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app.cli.up.screen import Screen
+from app.cli.screen import Screen
 from app.core import workers
 from app.core.db import make_engine
 from app.core.models import Worker

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from app.cli.screen import Screen
 from app.cli.up import first_batch, models, preflight
 from app.cli.up.children import PostgresServer, Program
 from app.cli.up.client import Client
 from app.cli.up.preflight import UpError
-from app.cli.up.screen import Screen
 from app.cli.up.supervisor import Supervisor
 from app.core import embedded
 from app.core.engines import RegistryError, load_registry

@@ -5,7 +5,9 @@ whoever starts it next gets the running one.
 """
 
 from app.core.embedded.place import DATABASE, EmbeddedError
+from app.core.embedded.programs import major
 from app.core.embedded.server import (
+    data_major,
     home,
     is_running,
     pid,
@@ -19,8 +21,10 @@ from app.core.embedded.server import (
 __all__ = [
     "DATABASE",
     "EmbeddedError",
+    "data_major",
     "home",
     "is_running",
+    "major",
     "pid",
     "program_folder",
     "restart",

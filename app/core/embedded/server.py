@@ -85,6 +85,15 @@ def home(base: Path) -> Path:
     return places.find(base).home
 
 
+def data_major(base: Path) -> str | None:
+    """The major version of the Postgres that made the data of this folder; None without data.
+
+    Raises OSError when they can't be read.
+    """
+    data = places.find(base).data
+    return (data / "PG_VERSION").read_text().strip() if data.exists() else None
+
+
 def program_folder(base: Path) -> Path:
     """The folder of psql, pg_dump and the rest, where the server's user can run them."""
     return binaries.runnable(places.find(base))

@@ -34,12 +34,13 @@ WHERE request.batch_number = :batch_number
 ORDER BY request.line;
 
 -- name: answered
--- A page of the results that exist now, in input order.
+-- A page of the results that exist now, in input order: all, or only the good or the bad ones.
 SELECT request.line, request.custom_id, result.id, result.is_success, result.status_code,
        result.body, result.error
 FROM result
 JOIN request ON request.batch_number = result.batch_number AND request.line = result.line
 WHERE result.batch_number = :batch_number AND result.line > :after_line
+  AND (CAST(:is_success AS boolean) IS NULL OR result.is_success = :is_success)
 ORDER BY result.line
 LIMIT :limit;
 

@@ -1,4 +1,4 @@
-"""What `flask up` shows: steps with their time, the children's log lines, one progress bar."""
+"""What a watching command shows: steps with their time, the children's log lines, one progress bar."""
 
 from __future__ import annotations
 
@@ -27,10 +27,19 @@ class Step:
         self._begun_at = self._said_at = time.monotonic()
         self._task = screen.progress.add_task(text, total=total, note="")
 
-    def update(self, *, text: str | None = None, done: int | None = None, note: str = "") -> None:
+    def update(
+        self,
+        *,
+        text: str | None = None,
+        done: int | None = None,
+        total: int | None = None,
+        note: str = "",
+    ) -> None:
         self._text = text or self._text
         self._note = note
-        self._screen.progress.update(self._task, description=self._text, completed=done, note=note)
+        self._screen.progress.update(
+            self._task, description=self._text, completed=done, total=total, note=note
+        )
         self.repeat()
 
     def fail(self, text: str) -> None:
