@@ -84,7 +84,7 @@ class Matching:
             yield from jobs.of(frozenset({"failed"})).by_stored_status()
             yield jobs.where(_OTHER_ERROR)
             return
-        if self.statuses is None:
+        if not self.statuses:  # all, or none
             yield self
             return
         for stored in JOB_STATUSES:

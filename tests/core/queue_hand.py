@@ -51,6 +51,7 @@ class Hand:
 
     def fetch(self, queue: str = tasks.QUEUE) -> str | None:
         """What a worker of the queue would run next."""
+        self.session.rollback()  # what is due is judged by the transaction's begin
         fetched = self.session.execute(
             text("SELECT id FROM procrastinate_fetch_job_v2(ARRAY[:queue]::varchar[], :worker_id)"),
             {"queue": queue, "worker_id": self.worker_id},

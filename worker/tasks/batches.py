@@ -260,9 +260,16 @@ class BatchStep:
         self._say("Writing the result files", self._answered, self._total)
         if status == "cancelled":
             await self._in_thread(self._acknowledge)
-        await self.house.helpers.call(
-            steps.finalize, self.house.settings, batch.id, self.token, status, errors
-        )
+        try:
+            await self.house.helpers.call(
+                steps.finalize, self.house.settings, batch.id, self.token, status, errors
+            )
+        except LeaseLost:
+            # It may have been cancelled in the moment in which all was answered.
+            found = await self.lease(batch.id)
+            if status == "cancelled" or found is None or found.status != "cancelling":
+                raise
+            await self._finalize(found, "cancelled")
         self.log.info(status)
         if status == "cancelled":
             raise JobAborted("The batch was cancelled.")
