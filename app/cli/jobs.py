@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ from app.cli.output import CommandGroup, as_json_option, follow, plain, printabl
 from app.core import (
     job_actions,
     job_bulk,
+    job_moves,
     job_record,
     job_retries,
     job_search,
@@ -23,8 +25,9 @@ from app.core import (
     tasks,
     users,
 )
-from app.core.job_actions import MOST_PRIORITY, Done
+from app.core.acting import Done
 from app.core.job_lists import Wanted
+from app.core.job_moves import MOST_PRIORITY
 from app.core.log_horizon import LogHorizon
 from app.core.search_conditions import Filters
 from app.core.status import API, shown
@@ -107,7 +110,7 @@ def show_command(job_id: str, as_json: bool) -> None:
     show(told, ("at", "from", "to", "by", "details"), as_json=False)
 
 
-def _simple(name: str, words: str) -> None:
+def _simple(name: str, act: Callable[[Session, str, Actor], Done], words: str) -> None:
     """A command that only needs the job's id."""
 
     @jobs_group.command(name, help=words)
@@ -116,16 +119,24 @@ def _simple(name: str, words: str) -> None:
     @as_json_option
     def command(job_id: str, user_name: str, as_json: bool) -> None:
         session = db.session()
-        done = getattr(job_actions, name)(session, job_id, _actor(session, user_name))
+        done = act(session, job_id, _actor(session, user_name))
         session.commit()
         result_files.remove(current_settings(), done.files)
         _tell(done, as_json=as_json)
 
 
-_simple("cancel", "End a waiting job at once, a running one after its current operation.")
-_simple("abort", "Stop a running job at once, by force if it must be.")
-_simple("delete", "Cancel a waiting job, abort a running one, remove one that has ended.")
-_simple("expedite", "Make a waiting job due now, and the first of its queue.")
+_simple(
+    "cancel",
+    job_actions.cancel,
+    "End a waiting job at once, a running one after its current operation.",
+)
+_simple("abort", job_actions.abort, "Stop a running job at once, by force if it must be.")
+_simple(
+    "delete",
+    job_actions.delete,
+    "Cancel a waiting job, abort a running one, remove one that has ended.",
+)
+_simple("expedite", job_moves.expedite, "Make a waiting job due now, and the first of its queue.")
 
 
 @jobs_group.command("retry")
@@ -162,7 +173,7 @@ def reschedule_command(job_id: str, moment: str, user_name: str, as_json: bool) 
     """Have a waiting job run no earlier than at TIME, such as 2027-01-31T09:30:00Z."""
     session = db.session()
     actor = _actor(session, user_name)
-    done = job_actions.reschedule(session, job_id, actor, _moment(moment))
+    done = job_moves.reschedule(session, job_id, actor, _moment(moment))
     session.commit()
     _tell(done, as_json=as_json)
 
@@ -176,7 +187,7 @@ def priority_command(job_id: str, priority: int, user_name: str, as_json: bool) 
     """Give a waiting job another PRIORITY; the higher one goes first."""
     session = db.session()
     actor = _actor(session, user_name)
-    done = job_actions.set_priority(session, job_id, actor, priority)
+    done = job_moves.set_priority(session, job_id, actor, priority)
     session.commit()
     _tell(done, as_json=as_json)
 

@@ -15,7 +15,7 @@ from procrastinate import exceptions
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.core import audit, batches, job_actions, job_bulk, jobs, tasks
+from app.core import acting, audit, batches, job_bulk, jobs, tasks
 from app.core.batches import NewBatch
 from app.core.errors import Conflict, NotFound, Refused
 from app.core.models import JOB_FINAL, Batch, Job
@@ -53,10 +53,10 @@ def retry(
     commits. Raises NotFound, Forbidden (also where the actor could not start the task), Conflict when
     the job has not ended or a different retry of it has not, Invalid (an argument), Refused.
     """
-    job = job_actions.begin(session, job_id, actor, None)
+    job = acting.begin(session, job_id, actor, None)
     if job.status not in JOB_FINAL:
-        raise job_actions.refusal(job, "retried")
-    job_actions.hold(session, job)
+        raise acting.refusal(job, "retried")
+    acting.hold(session, job)
     earlier = _earlier(session, job, since)
     if earlier is not None:
         if arguments is not None and dict(arguments) != earlier.arguments:
@@ -74,10 +74,10 @@ def retry(
             "retried_from": job.id,
             "owner_name": job.owner_name,
             # Who looks after another app's jobs must not take the new one for ours.
-            "created_by": None if job_actions.is_ours(session, job) else job.created_by,
+            "created_by": None if acting.is_ours(session, job) else job.created_by,
         },
     )
-    told = {**job_actions.key_of(job), "details": f"retried as job {new_id}"}
+    told = {**acting.key_of(job), "details": f"retried as job {new_id}"}
     session.execute(statement("job_actions", "tell"), told)
     audit.record(session, actor.label, "job.retry", str(job.id), f"job {new_id}")
     return Retry(new_id, job.id, is_new=True)
@@ -87,7 +87,7 @@ def _earlier(session: Session, job: Job, since: datetime | None) -> Any:
     """The retry that an earlier call has made, if this one means it, too."""
     row = session.execute(
         statement("job_actions", "newest_retry"),
-        {**job_actions.key_of(job), "seconds": _AT_ONCE_SECONDS},
+        {**acting.key_of(job), "seconds": _AT_ONCE_SECONDS},
     ).one_or_none()
     if row is None:
         return None
@@ -108,7 +108,7 @@ def _make(
     schedule_at: datetime | None,
 ) -> int:
     given = job.arguments if arguments is None else dict(arguments)
-    if not job_actions.is_ours(session, job):
+    if not acting.is_ours(session, job):
         if arguments is not None:
             # We don't know what that program's task takes.
             authorize(actor, "operate")

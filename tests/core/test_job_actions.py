@@ -16,6 +16,7 @@ from app.core import (
     files,
     follow_ups,
     job_actions,
+    job_moves,
     job_retries,
     jobs,
     logs,
@@ -196,9 +197,9 @@ def test_another_programs_job_is_stopped_through_procrastinate(hand: Hand) -> No
         job_actions.cancel,
         job_actions.abort,
         job_actions.delete,
-        job_actions.expedite,
-        lambda session, job_id, actor: job_actions.set_priority(session, job_id, actor, 1),
-        lambda session, job_id, actor: job_actions.reschedule(
+        job_moves.expedite,
+        lambda session, job_id, actor: job_moves.set_priority(session, job_id, actor, 1),
+        lambda session, job_id, actor: job_moves.reschedule(
             session, job_id, actor, datetime.now(UTC)
         ),
     ],
@@ -285,6 +286,10 @@ def test_cancelling_the_job_of_a_waiting_batch_lets_its_end_be_written(
     hand.session.refresh(batch)
     assert (done.status, batch.status) == ("cancelled", "cancelling")
     assert batch.job_id != first
+    # The one that writes the batch's files goes on, however often it is cancelled.
+    again = job_actions.cancel(hand.session, str(batch.job_id), hand.admin)
+    hand.session.commit()
+    assert (again.status, "writes the files" in again.message) == ("pending", True)
     assert hand.job(str(batch.job_id)).status == "pending"
 
 
@@ -335,10 +340,10 @@ def test_a_batch_has_its_own_priorities_and_no_time(hand: Hand, settings: Settin
     batch = submit(hand, settings)
     job_id = str(batch.job_id)
     with pytest.raises(Refused, match="-1, 0 or 1"):
-        job_actions.set_priority(hand.session, job_id, hand.admin, 5)
+        job_moves.set_priority(hand.session, job_id, hand.admin, 5)
     with pytest.raises(Refused, match="completion window"):
-        job_actions.reschedule(hand.session, job_id, hand.admin, datetime.now(UTC) + LATER)
-    job_actions.expedite(hand.session, job_id, hand.admin)
+        job_moves.reschedule(hand.session, job_id, hand.admin, datetime.now(UTC) + LATER)
+    job_moves.expedite(hand.session, job_id, hand.admin)
     hand.session.commit()
     hand.session.refresh(batch)
     assert (batch.priority, hand.job(job_id).priority) == (1, 1)
@@ -351,7 +356,7 @@ def test_an_expedited_job_is_the_next_of_its_queue_and_stays_so(hand: Hand) -> N
     first = hand.defer(priority=7)
     job_id = hand.defer(schedule_at=datetime.now(UTC) + timedelta(minutes=5))
     for _ in range(2):
-        assert job_actions.expedite(hand.session, job_id, hand.admin).status == "pending"
+        assert job_moves.expedite(hand.session, job_id, hand.admin).status == "pending"
         hand.session.commit()
     assert hand.job(job_id).priority == 8
     assert len(history(hand, job_id)) == 1
@@ -361,7 +366,7 @@ def test_an_expedited_job_is_the_next_of_its_queue_and_stays_so(hand: Hand) -> N
 def test_a_job_for_next_week_enters_the_queue_when_it_is_expedited(hand: Hand) -> None:
     job_id = hand.defer(schedule_at=datetime.now(UTC) + LATER)
     other = hand.defer()
-    job_actions.expedite(hand.session, job_id, hand.admin)
+    job_moves.expedite(hand.session, job_id, hand.admin)
     later = jobs.defer(hand.session, "export", {}, queue="tasks")  # recorded, too
     hand.session.commit()
     assert hand.session.scalar(select(WaitingJob)) is None
@@ -377,7 +382,7 @@ def test_a_waiting_job_may_have_any_other_time(
     now = datetime.now(UTC)
     job_id = hand.defer(schedule_at=None if before is None else now + before)
     for _ in range(2):
-        done = job_actions.reschedule(hand.session, job_id, hand.admin, now + after)
+        done = job_moves.reschedule(hand.session, job_id, hand.admin, now + after)
         hand.session.commit()
     is_later = after > timedelta(0)
     assert done.status == ("scheduled" if is_later else "pending")
@@ -391,7 +396,7 @@ def test_a_job_that_is_tried_again_keeps_its_attempts_when_it_is_expedited(hand:
     hand.fetch()
     hand.try_again(job_id, datetime.now(UTC) + timedelta(hours=1))
     assert hand.fetch() is None
-    job_actions.expedite(hand.session, job_id, hand.admin)
+    job_moves.expedite(hand.session, job_id, hand.admin)
     hand.session.commit()
     assert hand.fetch() == job_id
     assert hand.job(job_id).attempts == 2
@@ -402,7 +407,7 @@ def test_workers_are_told_of_a_job_that_becomes_due(hand: Hand) -> None:
     hand.session.execute(text('LISTEN "procrastinate_queue_v1#tasks"'))
     hand.session.commit()
     connection = hand.session.connection().connection.driver_connection
-    job_actions.expedite(hand.session, job_id, hand.admin)
+    job_moves.expedite(hand.session, job_id, hand.admin)
     hand.session.commit()
     assert connection is not None
     heard = next(iter(connection.notifies(timeout=10, stop_after=1)))
@@ -414,9 +419,9 @@ def test_what_runs_or_has_ended_has_no_other_time_or_priority(hand: Hand) -> Non
     assert hand.fetch() == running
     for job_id in (running, ended):
         for act in (
-            lambda job_id=job_id: job_actions.expedite(hand.session, job_id, hand.admin),
-            lambda job_id=job_id: job_actions.set_priority(hand.session, job_id, hand.admin, 5),
-            lambda job_id=job_id: job_actions.reschedule(
+            lambda job_id=job_id: job_moves.expedite(hand.session, job_id, hand.admin),
+            lambda job_id=job_id: job_moves.set_priority(hand.session, job_id, hand.admin, 5),
+            lambda job_id=job_id: job_moves.reschedule(
                 hand.session, job_id, hand.admin, datetime.now(UTC)
             ),
         ):

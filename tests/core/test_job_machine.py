@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.core import job_actions, job_retries, stops
+from app.core import job_actions, job_moves, job_retries, stops
 from app.core.db import make_engine
 from app.core.errors import StokerError
 from app.core.settings import Settings as StokerSettings
@@ -161,7 +161,7 @@ class Machine(RuleBasedStateMachine):
         return given
 
     def verb(self, name: str, job: str, *more: Any, expected: str | None) -> Any:
-        act = getattr(job_actions, name)
+        act = getattr(job_moves if hasattr(job_moves, name) else job_actions, name)
         return self.do(lambda: act(self.session, job, self.hand.admin, *more), job, expected)
 
     @rule(

@@ -122,6 +122,7 @@ def test_nobody_does_more_by_a_retry_than_by_a_job_of_his_own(
 def test_another_programs_job_is_cloned_by_its_tasks_name(hand: Hand, settings: Settings) -> None:
     old = hand.defer_foreign(priority=3, lock="till", queueing_lock="one", owner_name="ann")
     hand.session.execute(text("UPDATE job SET created_by = 'shop'"))
+    hand.session.commit()
     hand.fetch("shop")
     hand.finish(old, "failed")
     new = hand.job(retry(hand, settings, old))

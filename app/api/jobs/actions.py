@@ -12,8 +12,9 @@ from app.api.jobs.listing import job_answer
 from app.api.openapi import describe
 from app.api.schemas import read_body, read_optional_body
 from app.auth import needs
-from app.core import job_actions, job_bulk, job_retries, result_files
-from app.core.job_actions import MOST_PRIORITY, Done
+from app.core import job_actions, job_bulk, job_moves, job_retries, result_files
+from app.core.acting import Done
+from app.core.job_moves import MOST_PRIORITY
 from app.core.status import API
 from app.core.tasks import BulkFilter
 from app.extensions import current_settings, db
@@ -128,7 +129,7 @@ def delete(job_id: str) -> answers.Deleted:
 @describe(answer=answers.Acted, errors=(409,))
 def expedite(job_id: str) -> answers.Acted:
     """Make a waiting job due now, and the first of its queue."""
-    return _acted(job_actions.expedite(db.session(), job_id, g.actor))
+    return _acted(job_moves.expedite(db.session(), job_id, g.actor))
 
 
 @blueprint.post("/<job_id>/reschedule")
@@ -137,7 +138,7 @@ def expedite(job_id: str) -> answers.Acted:
 def reschedule(job_id: str) -> answers.Acted:
     """Give a waiting job another time."""
     body = read_body(RescheduleBody)
-    return _acted(job_actions.reschedule(db.session(), job_id, g.actor, body.schedule_at))
+    return _acted(job_moves.reschedule(db.session(), job_id, g.actor, body.schedule_at))
 
 
 @blueprint.post("/<job_id>/priority")
@@ -146,7 +147,7 @@ def reschedule(job_id: str) -> answers.Acted:
 def set_priority(job_id: str) -> answers.Acted:
     """Give a waiting job another priority."""
     body = read_body(PriorityBody)
-    return _acted(job_actions.set_priority(db.session(), job_id, g.actor, body.priority))
+    return _acted(job_moves.set_priority(db.session(), job_id, g.actor, body.priority))
 
 
 @blueprint.post("/bulk-cancel")
