@@ -35,9 +35,14 @@ from worker.turns import Turns
 
 log = structlog.get_logger("worker")
 
+ABANDONED = 3
+
 
 def main() -> int:
-    """Run until SIGTERM or SIGINT (exit 0), or until a part fails (exit 1)."""
+    """Run until SIGTERM or SIGINT (exit 0), or until a part fails (exit 1).
+
+    Exit 3: a task's thread did not stop when its job was aborted, and could end in no other way.
+    """
     try:
         settings = load_settings()
         if not settings.database_url:
@@ -49,7 +54,20 @@ def main() -> int:
         return 2
     configure_logging(settings)
     sys.stderr = own_log.doubled(sys.stderr, settings)
-    return asyncio.run(run(settings, registry))
+    code = asyncio.run(run(settings, registry))
+    if code == ABANDONED:
+        _leave_threads()
+    return code
+
+
+def _leave_threads() -> None:
+    """End the process and its children now: Python would wait for a thread that does not stop."""
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            child.kill()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(ABANDONED)
 
 
 async def run(settings: Settings, registry: RegistryFile) -> int:
@@ -124,11 +142,13 @@ async def _work(
     keep = asyncio.create_task(house.turns.keep())
     runs = [asyncio.create_task(_run(worker)) for worker in workers]
     stop = asyncio.create_task(stopping.wait())
+    stuck = asyncio.create_task(house.stuck.wait())
     log.info("worker.started", pid=os.getpid(), models=sorted(house.registry.read().models))
     await asyncio.sleep(0.2)
     heart.quicken()  # now the queue workers have their ids
-    done, _ = await asyncio.wait([keep, *runs, stop], return_when=asyncio.FIRST_COMPLETED)
-    failed = [task for task in done if task is not stop]
+    waits = [keep, *runs, stop, stuck]
+    done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    failed = [task for task in done if task not in (stop, stuck)]
     for task in failed:
         fault = task.exception() if not task.cancelled() else None
         log.error("worker.part_ended", part=task.get_name(), error=repr(fault))
@@ -150,6 +170,8 @@ async def _work(
     with contextlib.suppress(asyncio.CancelledError, Exception):
         await keep
     log.info("worker.stopped")
+    if house.stuck.is_set():
+        return ABANDONED
     return 1 if failed else 0
 
 

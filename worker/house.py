@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import logging
 import multiprocessing
@@ -31,15 +32,20 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Helpers:
-    """Processes for what would hold the worker's interpreter: validation, writing files."""
+    """Processes for what would hold the worker's interpreter: validation, writing files.
+
+    Each is a pool of its own, so that one can be killed without the others' noticing.
+    """
 
     def __init__(self, count: int = 2) -> None:
-        self._count = count
-        self._pool = self._open()
+        self._pools = [self._open() for _ in range(count)]
+        self._idle: asyncio.LifoQueue[int] = asyncio.LifoQueue()
+        for number in range(count):
+            self._idle.put_nowait(number)
 
     def _open(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
-            self._count,
+            1,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_end_with_parent,
             initargs=(os.getpid(),),
@@ -47,27 +53,45 @@ class Helpers:
 
     def warm(self) -> None:
         """Start them now: the first batch should not wait for their imports."""
-        for _ in range(self._count):
-            self._pool.submit(steps.warm)
+        for pool in self._pools:
+            pool.submit(steps.warm)
 
     async def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a module's function there. Raises what it raised, or BrokenProcessPool."""
-        pool = self._pool
+        """Run a module's function there. Raises what it raised, or BrokenProcessPool.
+
+        Who is cancelled while it runs has its process killed: nothing else would stop it.
+        """
+        number = await self._idle.get()
         try:
-            return await asyncio.wrap_future(pool.submit(function, *args, **kwargs))
-        except BrokenProcessPool:
-            # Killed from outside (out of memory, say): the next call gets new ones. All calls that
-            # ran at once learn of it; the first has them made.
-            if pool is self._pool:
-                pool.shutdown(wait=False)
-                self._pool = self._open()
+            try:
+                future = self._pools[number].submit(function, *args, **kwargs)
+            except BrokenProcessPool:  # killed while it had nothing to do
+                future = self._renew(number).submit(function, *args, **kwargs)
+            return await asyncio.wrap_future(future)
+        except (BrokenProcessPool, asyncio.CancelledError):
+            self._renew(number)
             raise
+        finally:
+            self._idle.put_nowait(number)
+
+    def _renew(self, number: int) -> ProcessPoolExecutor:
+        """Another pool in the place of one that is broken, or is to end (out of memory, say)."""
+        _end(self._pools[number], signal.SIGKILL)
+        self._pools[number] = self._open()
+        return self._pools[number]
 
     def close(self) -> None:
         """End them."""
-        for process in list((self._pool._processes or {}).values()):
-            process.terminate()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in self._pools:
+            _end(pool, signal.SIGTERM)
+
+
+def _end(pool: ProcessPoolExecutor, how: signal.Signals) -> None:
+    for process in list((pool._processes or {}).values()):
+        if process.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, how)
+    pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _end_with_parent(parent: int) -> None:
@@ -95,4 +119,6 @@ class House:
     running: dict[UUID, int] = field(default_factory=dict)
     # Set when the process is to end: for work in threads.
     stopping: threading.Event = field(default_factory=threading.Event)
+    # Set when a thread does not stop for an abort: the process is to end with it.
+    stuck: asyncio.Event = field(default_factory=asyncio.Event)
     tokens: Meter = field(default_factory=Meter)

@@ -130,7 +130,9 @@ class BatchRun:
                     continue
                 raise
             if status != "in_progress":
-                self.stop(status, 0)
+                # A cancel lets the engine finish what it has, within the bound of a drain.
+                is_cancel = status == "cancelling"
+                self.stop(status, self._turns.settings.worker_drain_seconds if is_cancel else 0)
                 return
 
     async def _produce(self) -> None:

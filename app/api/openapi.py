@@ -6,9 +6,10 @@ A handler says `@describe(query=…, body=…, answer=…)`; `document` makes op
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import wraps
+from types import MappingProxyType
 from typing import Annotated, Any, TypeVar
 
 from flask import Flask, Response, request
@@ -77,6 +78,7 @@ class Operation:
     media: str
     body_media: str
     errors: tuple[int, ...]
+    also: Mapping[int, type[BaseModel]]
 
 
 def describe(
@@ -88,10 +90,12 @@ def describe(
     media: str = _JSON,
     body_media: str = _JSON,
     errors: tuple[int, ...] = (),
+    also: Mapping[int, type[BaseModel]] = MappingProxyType({}),
 ) -> Callable[[Callable[..., Any]], Handler]:
     """Publish a handler. An `Answer` that it returns, or a dict of one, is sent as JSON.
 
-    `errors` are statuses beyond those that any call may get (400, 401, 403, 404, 429, 503).
+    `errors` are statuses beyond those that any call may get (400, 401, 403, 404, 429, 503), `also` are
+    other answers, by their status, that the handler sends itself.
     """
 
     def mark(view: Callable[..., Any]) -> Handler:
@@ -106,7 +110,7 @@ def describe(
             return given
 
         handler.operation = Operation(  # type: ignore[attr-defined]
-            query, body, answer, status, media, body_media, errors
+            query, body, answer, status, media, body_media, errors, also
         )
         return handler
 
@@ -137,7 +141,12 @@ def document(app: Flask) -> dict[str, Any]:
     routes = list(described(app))
     models: dict[tuple[type[BaseModel], Any], None] = {}
     for _, operation, _ in routes:
-        for model, mode in ((operation.body, "validation"), (operation.answer, "serialization")):
+        answers = [(model, "serialization") for model in operation.also.values()]
+        for model, mode in (
+            (operation.body, "validation"),
+            (operation.answer, "serialization"),
+            *answers,
+        ):
             if model is not None:
                 models[(model, mode)] = None
     references, definitions = models_json_schema(
@@ -220,6 +229,9 @@ def _operation(
         answers[str(operation.status)]["content"] = {operation.media: {"schema": schema}}
     elif operation.status != 204:
         answers[str(operation.status)]["content"] = {operation.media: {"schema": {}}}
+    for status, model in operation.also.items():
+        shown = {"schema": references[(model, "serialization")]}
+        answers[str(status)] = {"description": "As asked.", "content": {_JSON: shown}}
     for status in sorted({*_ANY_CALL, *operation.errors}):
         answers[str(status)] = {
             "description": _REASONS[status],

@@ -9,7 +9,7 @@ from flask import Blueprint, g
 
 from app.api.openapi import Answer, describe
 from app.auth import needs
-from app.core import job_stats, queue_stats
+from app.core import job_actions, job_retries, job_stats, queue_stats
 from app.core.models import Worker
 from app.core.queue_stats import QueueFigures
 from app.extensions import current_settings, db
@@ -34,6 +34,13 @@ class QueueStats(Answer):
     active_workers: int
     last_cleanup_at: datetime | None
     last_cleanup_removed: int
+
+
+class JobMessage(Answer):
+    """What was done, and the job that it leads to."""
+
+    message: str
+    job_id: str
 
 
 class Queue(Answer):
@@ -110,6 +117,28 @@ def show_stats() -> QueueStats:
         ),
         last_cleanup_at=cleanup.ended_at,
         last_cleanup_removed=cleanup.rows_removed,
+    )
+
+
+@blueprint.post("/v1/jobs/cancel/<job_id>")
+@needs("submit")
+@describe(answer=JobMessage, errors=(409,))
+def cancel_job(job_id: str) -> JobMessage:
+    """End a waiting job at once, a running one after its current operation."""
+    done = job_actions.cancel(db.session(), job_id, g.actor)
+    db.session.commit()
+    return JobMessage(message=done.message, job_id=str(done.job_id))
+
+
+@blueprint.post("/v1/jobs/restart/<job_id>")
+@needs("submit")
+@describe(answer=JobMessage, errors=(409, 422))
+def restart_job(job_id: str) -> JobMessage:
+    """Make a new job like one that has ended, at once."""
+    made = job_retries.retry(db.session(), current_settings(), job_id, g.actor)
+    db.session.commit()
+    return JobMessage(
+        message=f"Job {made.job_id} retries job {made.retried_from}.", job_id=str(made.job_id)
     )
 
 

@@ -123,6 +123,11 @@ def read_body(kind: type[Body]) -> Body:
         raise first_fault(fault) from None
 
 
+def read_optional_body(kind: type[Body]) -> Body:
+    """The same; without a body, what `kind` is by default. Raises Invalid."""
+    return read_body(kind) if request.get_data(cache=True) else kind()
+
+
 def first_fault(fault: ValidationError) -> Invalid:
     """What to tell the client of the first of its mistakes."""
     first: Any = fault.errors(include_url=False, include_input=False)[0]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, TypeVar
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, g
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from sqlalchemy import text
 
 from app.api.openapi import Answer, Limit, describe
-from app.api.schemas import read_body
+from app.api.schemas import read_optional_body
 from app.auth import needs, public
 from app.core import job_stats, job_windows, overlaps
 from app.core.status import API
@@ -198,16 +198,12 @@ class Sickness(Answer):
 Body = TypeVar("Body", bound=StatsBody)
 
 
-def _read(kind: type[Body]) -> Body:
-    return read_body(kind) if request.get_data(cache=True) else kind()
-
-
 @blueprint.post("/jobs")
 @needs("read")
 @describe(body=JobsBody, answer=WindowJobs)
 def list_jobs() -> WindowJobs:
     """The jobs of the last hours: what was created, ran or ended in them."""
-    asked = _read(JobsBody)
+    asked = read_optional_body(JobsBody)
     session = db.session()
     rows, is_truncated = job_windows.list_jobs(
         session, since=asked.since, task=asked.jobType, owner_name=g.actor.owner_name
@@ -245,7 +241,7 @@ def list_jobs() -> WindowJobs:
 @describe(body=OverlapsBody, answer=OverlapList, errors=(422,))
 def list_overlaps() -> OverlapList:
     """Which runs overlapped in the last hours, for how long, and how many ran at once."""
-    asked = _read(OverlapsBody)
+    asked = read_optional_body(OverlapsBody)
     found = overlaps.find(
         db.session(),
         since=asked.since,
@@ -282,7 +278,7 @@ def list_overlaps() -> OverlapList:
 @describe(body=StatsBody, answer=StatsList)
 def list_stats() -> StatsList:
     """How each type of job did in the last hours."""
-    asked = _read(StatsBody)
+    asked = read_optional_body(StatsBody)
     found = job_stats.by_task(db.session(), hours=asked.hours, owner_name=g.actor.owner_name)
     stats = [
         TypeStats(

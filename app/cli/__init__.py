@@ -18,6 +18,7 @@ def register(app: Flask) -> None:
     from app.cli.backup import backup_group
     from app.cli.batches import batches_group
     from app.cli.doctor import doctor_command
+    from app.cli.jobs import jobs_group
     from app.cli.keys import keys_group
     from app.cli.retention import retention_group
     from app.cli.schedules import schedules_group
@@ -37,6 +38,7 @@ def register(app: Flask) -> None:
         workers_group,
         tasks_group,
         schedules_group,
+        jobs_group,
         retention_group,
         backup_group,
         webhooks_group,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -13,8 +14,13 @@ from flask.cli import AppGroup
 from rich.console import Console
 from rich.table import Column, Table
 from sqlalchemy import exc as sql
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from app.core.errors import StokerError
+from app.core.models import JOB_FINAL, Job
+
+_LOOK_SECONDS = 0.5
 
 
 class CommandGroup(AppGroup):
@@ -44,14 +50,14 @@ def as_json_option(command: Any) -> Any:
 def show(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
     """Print rows as a table of `columns`, or as a JSON list of objects."""
     if as_json:
-        click.echo(json.dumps([{name: _plain(row[name]) for name in columns} for row in rows]))
+        click.echo(json.dumps([{name: plain(row[name]) for name in columns} for row in rows]))
         return
     # What a row is named by stays whole on a narrow screen.
     heads = [name.replace("_", " ") for name in columns]
     table = Table(Column(heads[0], no_wrap=True), *heads[1:])
     for row in rows:
         table.add_row(*(_shown(row[name]) for name in columns))
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 def show_one(fields: Mapping[str, Any]) -> None:
@@ -65,7 +71,23 @@ def show_one(fields: Mapping[str, Any]) -> None:
     Console(highlight=False).print(table)
 
 
-def _plain(value: Any) -> Any:
+def follow(session: Session, job_id: int, *, is_quiet: bool) -> Job:
+    """Show a job's progress until it has ended; returns it."""
+    said = ""
+    while True:
+        session.rollback()
+        job = session.scalars(select(Job).where(Job.id == job_id)).one()
+        line = f"{job.status} {job.progress}% {job.message or ''}".rstrip()
+        if line != said and not is_quiet:
+            said = line
+            click.echo(line)
+        if job.status in JOB_FINAL:
+            return job
+        time.sleep(_LOOK_SECONDS)
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it."""
     return value.isoformat() if isinstance(value, datetime) else value
 
 
@@ -76,4 +98,9 @@ def _shown(value: Any) -> str:
         return value.strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, list):
         return ", ".join(map(str, value))
-    return str(value)
+    return printable(str(value))
+
+
+def printable(text: str) -> str:
+    """Text of others without what would move a terminal's cursor, or colour it."""
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else "\ufffd" for sign in text)

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 import click
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.cli import completion
-from app.cli.output import CommandGroup, as_json_option, show
+from app.cli.output import CommandGroup, as_json_option, follow, show
 from app.core import files, tasks, users
-from app.core.models import JOB_FINAL, Job
 from app.core.storage import Draft
 from app.extensions import current_settings, db
 
 tasks_group = CommandGroup("tasks", help="The built-in tasks.")
-
-_LOOK_SECONDS = 0.5
 
 
 @tasks_group.command("list")
@@ -72,7 +67,7 @@ def run_command(
     if not watch:
         click.echo(json.dumps({"job_id": job_id}) if as_json else f"Job {job_id} is deferred.")
         return
-    job = _watch(session, job_id, is_quiet=as_json)
+    job = follow(session, job_id, is_quiet=as_json)
     if as_json:
         described = {"job_id": job.id, "status": job.status, "result": job.result}
         click.echo(json.dumps({**described, "error": job.error_message}))
@@ -114,17 +109,3 @@ def _upload(session: Session, owner_id: int, path: Path) -> str:
             expires_after_seconds=files.SHORTEST_EXPIRY_SECONDS * 24,
         )
     return file.id
-
-
-def _watch(session: Session, job_id: int, *, is_quiet: bool) -> Job:
-    shown = ""
-    while True:
-        session.rollback()
-        job = session.scalars(select(Job).where(Job.id == job_id)).one()
-        line = f"{job.status} {job.progress}% {job.message or ''}".rstrip()
-        if line != shown and not is_quiet:
-            shown = line
-            click.echo(line)
-        if job.status in JOB_FINAL:
-            return job
-        time.sleep(_LOOK_SECONDS)

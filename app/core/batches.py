@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Select, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from app.core import jobs
+from app.core import jobs, stops
 from app.core.errors import Conflict, Invalid, NotFound
 from app.core.ids import new_id
 from app.core.models import FINAL, Batch, File, User
@@ -219,6 +219,8 @@ def cancel(session: Session, batch_id: str, owner_id: int | None) -> Batch:
             code="status",
         )
     hurry(session, batch)
+    if batch.job_id is not None:
+        stops.ask(session, batch.job_id)
     return batch
 
 

@@ -57,6 +57,8 @@ class JobRow(_Row):
     status: Literal["pending", "retrying", "running", "completed", "failed", "cancelled"]
     attempts: Annotated[Number, Field(ge=0)] = 0
     cancel_requested_at: AwareDatetime | None = None
+    abort_requested_at: AwareDatetime | None = None
+    cancel_acknowledged_at: AwareDatetime | None = None
     progress: Annotated[int, Field(ge=0, le=100)] = 0
     items_done: Count | None = None
     items_total: Count | None = None

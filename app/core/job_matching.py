@@ -48,7 +48,9 @@ class Matching:
         """Those of them that are shown with one of these statuses."""
         if statuses is None:
             return self
-        return replace(self, statuses=statuses & (self.statuses or statuses))
+        if self.statuses is not None:
+            statuses = statuses & self.statuses
+        return replace(self, statuses=statuses)
 
     @property
     def is_everything(self) -> bool:
@@ -82,7 +84,7 @@ class Matching:
             yield from jobs.of(frozenset({"failed"})).by_stored_status()
             yield jobs.where(_OTHER_ERROR)
             return
-        if self.statuses is None:
+        if not self.statuses:  # all, or none
             yield self
             return
         for stored in JOB_STATUSES:

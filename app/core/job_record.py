@@ -18,7 +18,7 @@ LINE_COUNT_LIMIT = 100_000
 
 _MOST_ID = 2**63 - 1
 # Workers' clocks say when a line was written, the database's when its job was created.
-_CLOCK_SKEW = timedelta(hours=1)
+CLOCK_SKEW = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,13 @@ def get(session: Session, job_id: str, owner_name: str | None) -> Job:
             query = query.where(Job.owner_name == owner_name)
         job = session.scalar(query.order_by(Job.created_at.desc()).limit(1))
     if job is None:
-        raise NotFound(f"There is no job {job_id[:100]!r}.", param="job_id", code="not_found")
+        raise absent(job_id)
     return job
+
+
+def absent(job_id: str) -> NotFound:
+    """That there is no such job, or that it is somebody else's."""
+    return NotFound(f"There is no job {job_id[:100]!r}.", param="job_id", code="not_found")
 
 
 def list_attempts(session: Session, job: Job) -> Sequence[Attempt]:
@@ -82,7 +87,7 @@ def list_lines(
     """A job's log lines from `level` on and later than `since`, oldest first."""
     query = select(LogLine).where(LogLine.job_id == job.id)
     # Partitions of days before it are not looked at.
-    query = query.where(LogLine.at >= job.created_at - _CLOCK_SKEW)
+    query = query.where(LogLine.at >= job.created_at - CLOCK_SKEW)
     if level is not None:
         query = query.where(_is_at_least(level))
     if since is not None:

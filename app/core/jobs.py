@@ -89,6 +89,16 @@ def cancel_waiting(session: Session, job_id: int) -> bool:
         return False
 
 
+def request_stop(session: Session, job_id: int) -> bool:
+    """Have a running job's worker stop it, or cancel it where none runs it. False: it has ended."""
+    try:
+        return _app.job_manager.cancel_job_by_id(
+            job_id, abort=True, connection=driver_connection(session)
+        )
+    except exceptions.NoResult:
+        return False
+
+
 def announce(session: Session, noun: str, object_id: str) -> None:
     """Tell pages that an object changed; they hear of it when the session commits."""
     payload = f'{{"noun":"{noun}","id":"{object_id}"}}'

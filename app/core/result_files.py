@@ -4,18 +4,37 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.core.models import Job
+from app.core.models import Attempt, Job
 from app.core.settings import Settings
 
 _NAME = re.compile(r"(\d{1,18})-\d+\.json")
 # A result is in the record within moments of its file.
 _YOUNG_SECONDS = 3600.0
 _AT_ONCE = 1000
+
+
+def names_of(session: Session, job: Job) -> list[str]:
+    """The files that hold results of a job's attempts."""
+    results = session.scalars(
+        select(Attempt.result["name"].astext).where(
+            Attempt.job_id == job.id,
+            Attempt.job_created_at == job.created_at,
+            Attempt.result["$stoker"].astext == "file",
+        )
+    )
+    return [name for name in results if name is not None and _NAME.fullmatch(name)]
+
+
+def remove(settings: Settings, names: Iterable[str]) -> None:
+    """Remove files whose job's record is gone, after that was committed."""
+    for name in names:
+        (settings.results_path / name).unlink(missing_ok=True)
 
 
 def remove_leftovers(session: Session, settings: Settings) -> int:

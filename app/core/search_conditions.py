@@ -90,6 +90,10 @@ class Search:
     def where(self, *conditions: ColumnElement[bool]) -> Search:
         return replace(self, jobs=self.jobs.where(*conditions))
 
+    def of(self, statuses: frozenset[str]) -> Search:
+        """Those of them that are shown with one of these statuses."""
+        return replace(self, jobs=self.jobs.of(statuses))
+
     def where_words(self, on_words: OnWords, of_job: ColumnElement[bool] | None = None) -> Search:
         return replace(self, words=(*self.words, _word(on_words, of_job)))
 

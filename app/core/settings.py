@@ -148,6 +148,13 @@ class Settings(BaseSettings):
         le=16,
         description="Exports, backups and other built-in tasks that may run at once.",
     )
+    abort_grace_seconds: float = Field(
+        5.0,
+        ge=0,
+        le=3600,
+        description="How long a built-in task may take to stop for an abort; then its worker is "
+        "ended and started again.",
+    )
     model_turn_seconds: Seconds = Field(
         900.0,
         description="Fairness bound: a batch that waits this long for its model makes the worker "

@@ -19,7 +19,7 @@ STATUSES = ("scheduled", "pending", "retrying", "running", "completed", "failed"
 ACTIVE = ("scheduled", "pending", "retrying", "running")
 FINAL = ("completed", "failed", "cancelled")
 
-_WAITING_ACTIONS = ("cancel", "delete", "reschedule", "expedite")
+_WAITING_ACTIONS = ("cancel", "delete", "reschedule", "expedite", "change priority")
 
 # What may be done to a job, by its status. "retry" and "run again" make a new job.
 ACTIONS: Mapping[str, tuple[str, ...]] = {

@@ -6,10 +6,18 @@ The web knows a task by its entry here and never imports the worker's code that 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from sqlalchemy.orm import Session
 
 from app.core import batches, jobs, waiting_jobs
@@ -23,6 +31,19 @@ WORKER_QUEUES = (QUEUE, batches.QUEUE, "model:%")
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Number = Annotated[int, Field(ge=1, le=2**62)]
+Duration = Annotated[float, Field(ge=0, le=10**9, allow_inf_nan=False)]
+
+
+def _as_utc(moment: datetime) -> datetime:
+    try:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is outside of the calendar") from None
+
+
+# Without an offset it is UTC.
+Moment = Annotated[datetime, AfterValidator(_as_utc)]
+Read = TypeVar("Read", bound="Arguments")
 
 
 def _listed(value: Any) -> Any:
@@ -118,6 +139,33 @@ class ReEvaluation(Arguments):
     model: Name
 
 
+class BulkFilter(Arguments):
+    """Which jobs, as in GET /api/jobs/search; statuses in its words."""
+
+    q: Annotated[str, Field(max_length=2000)] | None = None
+    status: Name | None = None
+    job_type: Name | None = None
+    queue: Name | None = None
+    user: Name | None = None
+    model: Name | None = None
+    worker: Name | None = None
+    created_after: Moment | None = None
+    created_before: Moment | None = None
+    completed_after: Moment | None = None
+    completed_before: Moment | None = None
+    has_error: bool | None = None
+    min_duration: Duration | None = None
+    max_duration: Duration | None = None
+
+
+class Bulk(Arguments):
+    """`bulk`: one action on all jobs that match; `scopes` are those of who asked."""
+
+    action: Literal["cancel", "abort", "retry", "delete"]
+    filter: BulkFilter
+    scopes: list[Name] = []
+
+
 @dataclass(frozen=True)
 class TaskSpec:
     """One built-in task."""
@@ -160,6 +208,13 @@ TASKS: dict[str, TaskSpec] = {
             QUEUE,
             ReEvaluation,
         ),
+        TaskSpec(
+            "bulk",
+            "Cancel, abort, retry or delete all jobs that a search finds",
+            QUEUE,
+            Bulk,
+            is_deferrable=False,
+        ),
     )
 }
 
@@ -178,8 +233,14 @@ def validate(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
 
     Raises NotFound (the task), and Invalid that names the first argument at fault.
     """
+    asked = read(get(name).arguments, name, arguments)
+    return asked.model_dump(mode="json", exclude_none=True)
+
+
+def read(kind: type[Read], name: str, arguments: dict[str, Any]) -> Read:
+    """A task's arguments, typed. Raises Invalid that names the first argument at fault."""
     try:
-        read = get(name).arguments.model_validate(arguments)
+        return kind.model_validate(arguments)
     except ValidationError as fault:
         first: Any = fault.errors(include_url=False, include_input=False)[0]
         param = ".".join(str(part) for part in first["loc"]) or "args"
@@ -191,7 +252,6 @@ def validate(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         reason = str(first["msg"]).removeprefix("Value error, ")
         words = reason if param == "args" else f"{param}: {reason}"
         raise Invalid(f"{words}.", param=param) from None
-    return read.model_dump(mode="json", exclude_none=True)
 
 
 def check(session: Session, name: str, arguments: dict[str, Any], actor: Actor) -> dict[str, Any]:

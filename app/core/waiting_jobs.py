@@ -23,6 +23,7 @@ from app.core.sql import statement
 
 HORIZON_SECONDS = 600.0
 _CHUNK = 1000
+_ANY_TIME = datetime(9999, 12, 31, tzinfo=UTC)
 # Procrastinate notifies on a channel that is named after the queue, and Postgres takes no longer name.
 LONGEST_QUEUE_BYTES = 63 - len("procrastinate_queue_v1#")
 
@@ -98,6 +99,20 @@ def cancel(session: Session, job_id: int) -> bool:
     return True
 
 
+def enter(session: Session, job_id: int) -> bool:
+    """Let one job enter the queue now, in the caller's transaction; it may be due later.
+
+    False: it does not wait here, or its queueing lock is held, and it enters when that is free.
+    """
+    session.execute(select(func.set_config("stoker.is_due", "on", True)))
+    entered: int = session.execute(  # type: ignore[attr-defined]
+        statement("waiting_jobs", "enter"), {"job_id": job_id, "until": _ANY_TIME, "limit": 1}
+    ).rowcount
+    # What else is deferred in this transaction has no record yet.
+    session.execute(select(func.set_config("stoker.is_due", "", True)))
+    return entered > 0
+
+
 def enter_due(
     session: Session, horizon_seconds: float = HORIZON_SECONDS, *, chunk: int = _CHUNK
 ) -> int:
@@ -114,7 +129,11 @@ def enter_due(
         session.execute(select(func.set_config("stoker.is_due", "on", True)))
         entered: int = session.execute(  # type: ignore[attr-defined]
             statement("waiting_jobs", "enter"),
-            {"until": datetime.now(UTC) + timedelta(seconds=horizon_seconds), "limit": chunk},
+            {
+                "job_id": None,
+                "until": datetime.now(UTC) + timedelta(seconds=horizon_seconds),
+                "limit": chunk,
+            },
         ).rowcount
         session.commit()
         moved += entered

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from flask import Flask
 
-from app.pages import changes, display, files, fragments, history, home, jobs, sign_in, tasks
+from app.pages import (
+    changes,
+    display,
+    files,
+    fragments,
+    history,
+    home,
+    jobs,
+    platform,
+    sign_in,
+    tasks,
+)
 
 
 def register(app: Flask) -> None:
     """Attach the pages and the words their templates use."""
     display.register(app)
     fragments.register(app)
-    for module in (home, history, tasks, jobs, files, sign_in, changes):
+    for module in (home, history, tasks, jobs, platform, files, sign_in, changes):
         app.register_blueprint(module.blueprint)

@@ -29,7 +29,14 @@ DETAIL_FIELDS = {
         "duration_seconds",
         "estimated_remaining_seconds",
     ],
-    "retry_info": ["attempt_number", "max_attempts", "next_retry_at", "previous_errors"],
+    "retry_info": [
+        "attempt_number",
+        "max_attempts",
+        "next_retry_at",
+        "previous_errors",
+        "retried_from",
+    ],
+    "cancellation": None,
     "result": None,
     "error": None,
     "metadata": ["input_params", "worker_id"],
@@ -132,6 +139,7 @@ def test_the_detail_has_real_values_in_every_field(client: FlaskClient, failed: 
         "max_attempts": 2,
         "next_retry_at": None,
         "previous_errors": ["ValueError: bad row"],
+        "retried_from": None,
     }
     assert detail["error"] == "no space left"
     assert detail["metadata"] == {"input_params": {"customer": 42}, "worker_id": "worker 2"}

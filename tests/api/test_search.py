@@ -221,6 +221,14 @@ def test_a_mistake_in_the_text_is_told_by_its_column(client: FlaskClient) -> Non
     assert error["message"].startswith("column 13: there is no field 'colour'")
 
 
+def test_statuses_that_no_job_can_have_at_once_find_nothing(
+    client: FlaskClient, jobs: Record
+) -> None:
+    for sort in ("created_at", "status", "progress"):
+        assert found(client, "status:failed", status="running", sort=sort) == []
+    assert found(client, "-status:pending,running,completed,failed,cancelled") == []
+
+
 def test_dates_are_whole_days(client: FlaskClient, record: Record) -> None:
     day = datetime(2026, 3, 4, tzinfo=UTC)
     moments = [day - timedelta(seconds=1), day, day + timedelta(hours=23), day + timedelta(days=1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -9,11 +10,12 @@ from uuid import UUID
 
 from procrastinate import BaseRetryStrategy, JobContext, RetryDecision
 from procrastinate.exceptions import JobAborted
+from procrastinate.job_context import AbortReason
 from procrastinate.jobs import Job
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session
 
-from app.core import attempts, batches, jobs, queue, results, storage
+from app.core import attempts, batches, jobs, queue, results, stops, storage
 from app.core.models import FINAL, Attempt, Batch
 from app.core.results import LeaseLost, NewResult
 from app.core.sql import statement
@@ -82,6 +84,13 @@ async def run_batch(context: JobContext, batch_id: str) -> dict[str, int] | None
         await step.go_through_outages(batch)
     except (MoveTo, LeaseLost, BatchFailed, JobAborted):
         raise
+    except asyncio.CancelledError:
+        this = asyncio.current_task()
+        if this is None or context.abort_reason() is not AbortReason.USER_REQUEST:
+            raise
+        # What was in the engine and in a helper is gone by now; what was answered is kept.
+        this.uncancel()
+        await step.end_aborted(batch_id)
     except Exception as fault:
         if batch is not None:
             await step.give_up_if_hopeless(batch, fault)
@@ -128,6 +137,14 @@ class BatchStep:
             return batch
 
         return await self._in_thread(lease)
+
+    async def end_aborted(self, batch_id: str) -> None:
+        """Write the files of a batch whose job is aborted. Raises JobAborted."""
+        self.log.warning("aborted")
+        batch = await self.lease(batch_id)
+        if batch is not None and batch.status == "cancelling":
+            await self.go_through_outages(batch)
+        raise JobAborted("The job was aborted.")
 
     async def go_through_outages(self, batch: Batch) -> None:
         """As `go`; what an outage of the database breaks off goes on from what was written."""
@@ -244,9 +261,18 @@ class BatchStep:
         self, batch: Batch, status: str, errors: list[dict[str, object]] | None = None
     ) -> None:
         self._say("Writing the result files", self._answered, self._total)
-        await self.house.helpers.call(
-            steps.finalize, self.house.settings, batch.id, self.token, status, errors
-        )
+        if status == "cancelled":
+            await self._in_thread(self._acknowledge)
+        try:
+            await self.house.helpers.call(
+                steps.finalize, self.house.settings, batch.id, self.token, status, errors
+            )
+        except LeaseLost:
+            # It may have been cancelled in the moment in which all was answered.
+            found = await self.lease(batch.id)
+            if status == "cancelled" or found is None or found.status != "cancelling":
+                raise
+            await self._finalize(found, "cancelled")
         self.log.info(status)
         if status == "cancelled":
             raise JobAborted("The batch was cancelled.")
@@ -316,7 +342,14 @@ class BatchStep:
         if row is None:
             raise LeaseLost(batch.id)
         status, is_over = row.tuple()
+        if status == "cancelling":
+            with self.house.sessions() as session:
+                self._acknowledge(session)
         return "expired" if is_over and status == "in_progress" else status
+
+    def _acknowledge(self, session: Session) -> None:
+        stops.acknowledge(session, self.job_id)
+        session.commit()
 
     def _begin(self, batch: Batch) -> None:
         """The first request has a slot: the batch runs from now on."""

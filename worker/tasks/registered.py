@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from worker.tasks import backup, batch_audit, batches, cleanup, export, import_, re_evaluation
+from worker.tasks import (
+    backup,
+    batch_audit,
+    batches,
+    bulk,
+    cleanup,
+    export,
+    import_,
+    re_evaluation,
+)
 from worker.tasks.app import app
 
 __all__ = [
@@ -10,6 +19,7 @@ __all__ = [
     "backup",
     "batch_audit",
     "batches",
+    "bulk",
     "cleanup",
     "export",
     "import_",

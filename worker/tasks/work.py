@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,7 +19,7 @@ from procrastinate.jobs import Job as QueueJob
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.core import tasks, users
+from app.core import stops, tasks, users
 from app.core.models import Job, User
 from app.core.settings import Settings
 from worker import record
@@ -27,6 +29,11 @@ from worker.tasks.batches import MoveTo
 
 Asked = TypeVar("Asked", bound=tasks.Arguments)
 Result = dict[str, Any]
+
+log = logging.getLogger(__name__)
+
+# How often it is looked whether a job that was cancelled is to be aborted by now.
+_LOOK_SECONDS = 0.5
 
 
 class Stopped(Exception):
@@ -123,10 +130,14 @@ async def _run(context: JobContext, function: Callable[[Work], Result]) -> Resul
         return await asyncio.shield(running)
     except asyncio.CancelledError:
         work.stop()
-        await asyncio.wait([running])
+        is_asked = context.abort_reason() is AbortReason.USER_REQUEST
+        if is_asked:
+            await _see_through(house, job_id, running)
+        else:
+            await asyncio.wait([running])
         if running.exception() is None:
             return running.result()  # it was through before it noticed
-        if context.abort_reason() is AbortReason.USER_REQUEST:
+        if is_asked:
             raise
         raise MoveTo(job.queue) from None
     except Stopped:
@@ -135,6 +146,36 @@ async def _run(context: JobContext, function: Callable[[Work], Result]) -> Resul
         raise MoveTo(job.queue, seconds=fault.seconds) from None
     finally:
         threads.shutdown(wait=False)
+
+
+async def _see_through(house: House, job_id: int, running: asyncio.Future[Result]) -> None:
+    """Wait until work that was told to stop has stopped.
+
+    An abort gives it `abort_grace_seconds` from when it is heard of. A thread can't be killed: then
+    the job ends, and the whole process after it. Raises CancelledError.
+    """
+    grace = house.settings.abort_grace_seconds
+    deadline: float | None = None
+    while True:
+        is_abort = await house.patience.outlast(lambda: _acknowledge(house, job_id), "stop")
+        if running.done():
+            return
+        if is_abort and deadline is None:
+            deadline = time.monotonic() + grace
+        if deadline is not None and time.monotonic() >= deadline:
+            log.error("it did not stop within %g s: its worker ends and is started again", grace)
+            house.stuck.set()
+            raise asyncio.CancelledError
+        seconds = _LOOK_SECONDS if deadline is None else deadline - time.monotonic()
+        await asyncio.wait([running], timeout=min(_LOOK_SECONDS, max(seconds, 0.0)))
+
+
+def _acknowledge(house: House, job_id: int) -> bool:
+    """Say that the worker knows that the job is to stop; whether it is to stop by force."""
+    with house.sessions() as session:
+        is_abort = stops.acknowledge(session, job_id)
+        session.commit()
+        return is_abort
 
 
 def _owner(house: House, job_id: int) -> User:

@@ -112,6 +112,16 @@ class RetryInfo(Answer):
     max_attempts: int | None
     next_retry_at: datetime | None
     previous_errors: list[str]
+    retried_from: str | None
+
+
+class Cancellation(Answer):
+    """That a job was to stop: when it was requested, heard of by its worker, and done."""
+
+    kind: Literal["cancel", "abort"]
+    requested_at: datetime
+    acknowledged_at: datetime | None
+    stopped_at: datetime | None
 
 
 class Metadata(Answer):
@@ -132,6 +142,7 @@ class JobDetail(Answer):
     progress: Progress
     timing: Timing
     retry_info: RetryInfo
+    cancellation: Cancellation | None
     result: Any
     error: str | None
     metadata: Metadata
@@ -171,6 +182,68 @@ class JobHistory(Answer):
     completed_at: datetime | None
     transitions: list[Transition]
     attempts: list[JobAttempt]
+
+
+class Acted(Answer):
+    """What an action came to."""
+
+    job_id: str
+    status: Status
+    message: str
+
+
+class Aborted(Acted):
+    """The same; the warning says what the abort may leave."""
+
+    warning: str | None
+
+
+class Deleted(Answer):
+    """What a deletion came to: of a job that had not ended, a cancel or an abort."""
+
+    job_id: str
+    status: Literal["pending", "running", "completed", "failed", "cancelled", "deleted"]
+    message: str
+    warning: str | None
+
+
+class Retried(Answer):
+    """The new job, and which it retries."""
+
+    job_id: str
+    retried_from: str
+
+
+class JobError(Answer):
+    """Why nothing was done to a job."""
+
+    job_id: str
+    error: str
+
+
+class BulkCancelled(Answer):
+    """How many were cancelled or asked to stop, and why the others were not."""
+
+    cancelled: int
+    failed: int
+    errors: list[JobError]
+
+
+class BulkPreview(Answer):
+    """What an action would be done to: `matching` is 10000 when there are more, unless exact."""
+
+    matching: int
+    matching_is_exact: bool
+    sample: list[Job]
+
+
+class BulkStarted(Answer):
+    """The job that does it; its status, progress and result are those of any job."""
+
+    job_id: str
+    status: Literal["pending"]
+    progress: int
+    message: str
 
 
 class LogEntry(Answer):

@@ -63,7 +63,9 @@ def detail(job_id: str) -> answers.JobDetail:
             max_attempts=job.max_attempts,
             next_retry_at=job_record.next_retry_at(job),
             previous_errors=job_record.previous_errors(job, attempts),
+            retried_from=None if job.retried_from is None else str(job.retried_from),
         ),
+        cancellation=_cancellation(job),
         result=job.result,
         error=job.error_message,
         metadata=answers.Metadata(input_params=job.arguments, worker_id=job.worker_name or worker),
@@ -115,6 +117,17 @@ def logs(job_id: str) -> answers.JobLogs:
         ],
         total=page.total,
         has_more=page.has_more,
+    )
+
+
+def _cancellation(job: Job) -> answers.Cancellation | None:
+    if job.cancel_requested_at is None:
+        return None
+    return answers.Cancellation(
+        kind="cancel" if job.abort_requested_at is None else "abort",
+        requested_at=job.cancel_requested_at,
+        acknowledged_at=job.cancel_acknowledged_at,
+        stopped_at=job.ended_at,
     )
 
 

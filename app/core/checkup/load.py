@@ -13,7 +13,7 @@ from app.core.checkup.installation import room
 # start. The worker: its pool, the queue's, a listener for each of three queue workers, two helpers.
 WORKER_CONNECTIONS = 12 + 4 + 3 + 2
 # The housekeeper: its pool, the queue's, the lead, upkeep, retention.
-HOUSEKEEPER_CONNECTIONS = 6 + 2 + 1 + 1 + 1
+HOUSEKEEPER_CONNECTIONS = 8 + 2 + 1 + 1 + 1
 # A web process: the reader of changes and the reader of streams.
 _READERS = 2
 

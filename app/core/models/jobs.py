@@ -110,6 +110,12 @@ class Job(Base):
                 "error_message IS NOT NULL AND status <> 'completed' AND status <> 'failed'"
             ),
         ),
+        Index(
+            "job_retried_from_idx",
+            "retried_from",
+            "created_at",
+            postgresql_where=text("retried_from IS NOT NULL"),
+        ),
         CheckConstraint(f"status IN {JOB_STATUSES}", name="status"),
         {"postgresql_partition_by": "RANGE (created_at)"},
     )
@@ -132,7 +138,10 @@ class Job(Base):
     # Where it stands
     status: Mapped[str] = mapped_column(server_default=text("'pending'"))
     attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    # Somebody asked it to stop (by force from the second on), and its worker has heard of it.
     cancel_requested_at: Mapped[datetime | None]
+    abort_requested_at: Mapped[datetime | None]
+    cancel_acknowledged_at: Mapped[datetime | None]
     progress: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     items_done: Mapped[int | None]
     items_total: Mapped[int | None]

@@ -118,7 +118,9 @@ BEGIN
             RETURN NULL;
         END IF;
     ELSIF OLD.status = 'doing' AND NEW.status IN ('succeeded', 'failed', 'aborted') THEN
-        now_is := CASE NEW.status WHEN 'succeeded' THEN 'completed' WHEN 'failed' THEN 'failed'
+        -- Procrastinate fails a job that was to be retried and is asked to stop.
+        now_is := CASE WHEN NEW.status = 'succeeded' THEN 'completed'
+            WHEN NEW.status = 'failed' AND NOT NEW.abort_requested THEN 'failed'
             ELSE 'cancelled' END;
         WITH done AS (
             UPDATE {schema}.job
@@ -213,7 +215,7 @@ BEGIN
             -- failed, or lost its worker when that has no row any more.
             ended := CASE NEW.status
                 WHEN 'succeeded' THEN 'completed'
-                WHEN 'failed' THEN 'failed'
+                WHEN 'failed' THEN CASE WHEN NEW.abort_requested THEN 'cancelled' ELSE 'failed' END
                 WHEN 'todo' THEN CASE WHEN OLD.worker_id IS NULL THEN 'lost' ELSE 'failed' END
                 ELSE 'cancelled'
             END;
@@ -224,10 +226,11 @@ BEGIN
                 ended := {schema}.stoker_close(NEW.id, before.created_at, moment, ended);
             END IF;
         END IF;
-        now_is := CASE NEW.status
-            WHEN 'todo' THEN CASE WHEN ended = 'moved' THEN 'pending' ELSE 'retrying' END
-            WHEN 'succeeded' THEN 'completed'
-            WHEN 'failed' THEN 'failed'
+        now_is := CASE
+            WHEN NEW.status = 'todo' AND ended = 'moved' THEN 'pending'
+            WHEN NEW.status = 'todo' THEN 'retrying'
+            WHEN NEW.status = 'succeeded' THEN 'completed'
+            WHEN NEW.status = 'failed' AND NOT NEW.abort_requested THEN 'failed'
             ELSE 'cancelled'
         END;
         UPDATE {schema}.job

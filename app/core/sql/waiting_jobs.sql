@@ -28,12 +28,14 @@ SELECT EXISTS (SELECT FROM waiting_job WHERE queueing_lock = :queueing_lock)
     );
 
 -- name: enter
--- Jobs that are due before `until` leave for the queue, in one statement. One whose queueing lock is
--- held there stays until it is free. Rows that another mover has locked are its own.
+-- Jobs that are due before `until`, or the one job that is named, leave for the queue, in one statement.
+-- One whose queueing lock is held there stays until it is free. Rows that another mover has locked are
+-- its own.
 WITH due AS (
     SELECT id, due_at, task, queue, priority, lock, queueing_lock, arguments
     FROM waiting_job
     WHERE due_at <= :until
+      AND (CAST(:job_id AS bigint) IS NULL OR id = CAST(:job_id AS bigint))
       AND (queueing_lock IS NULL OR NOT EXISTS (
           SELECT FROM procrastinate_jobs AS queued
           WHERE queued.queueing_lock = waiting_job.queueing_lock AND queued.status = 'todo'
