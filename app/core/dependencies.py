@@ -40,6 +40,10 @@ class Graph:
     edges: Sequence[Row[Any]]
     has_more: bool
 
+    def needs(self, job_id: int) -> list[int]:
+        """On which of its jobs one depends."""
+        return [edge.needs_id for edge in self.edges if edge.job_id == job_id]
+
 
 def hold(session: Session, job_ids: Iterable[int], owner_name: str | None) -> Needed:
     """Look at the jobs that one is to depend on; none of them ends before the caller commits.

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import structlog
 from procrastinate import BaseRetryStrategy, JobContext, RetryDecision
 from procrastinate.job_context import AbortReason
 from procrastinate.jobs import Job as QueueJob
@@ -24,6 +26,8 @@ from worker import record
 from worker.house import House
 from worker.tasks.app import app
 from worker.tasks.batches import MoveTo
+
+log = structlog.get_logger("job")
 
 Asked = TypeVar("Asked", bound=tasks.Arguments)
 Result = dict[str, Any]
@@ -113,14 +117,17 @@ async def _run(context: JobContext, function: Callable[[Work], Result]) -> Resul
     job = context.job
     assert job.id is not None
     job_id = job.id
-    owner = await house.patience.outlast(lambda: _owner(house, job_id), "the job's user")
-    work = Work(house, job_id, job.attempts + 1, owner)
-    threads = ThreadPoolExecutor(1, thread_name_prefix=job.task_name)
-    running = asyncio.get_running_loop().run_in_executor(
-        threads, contextvars.copy_context().run, function, work
+    owner, timeout_seconds = await house.patience.outlast(
+        lambda: _owner_and_timeout(house, job_id), "the job's user"
     )
+    work = Work(house, job_id, job.attempts + 1, owner)
+    began = time.monotonic()
+    running = _in_thread(job.task_name, function, work)
     try:
-        return await asyncio.shield(running)
+        await asyncio.wait([running], timeout=timeout_seconds)
+        if not running.done():
+            await _time_out(work, running, timeout_seconds, began)
+        return running.result()
     except asyncio.CancelledError:
         work.stop()
         await asyncio.wait([running])
@@ -133,17 +140,58 @@ async def _run(context: JobContext, function: Callable[[Work], Result]) -> Resul
         raise MoveTo(job.queue) from None
     except Later as fault:
         raise MoveTo(job.queue, seconds=fault.seconds) from None
-    finally:
-        threads.shutdown(wait=False)
 
 
-def _owner(house: House, job_id: int) -> User:
-    """The job's user; a job that none is named for is the administrator's.
+def _in_thread(name: str, function: Callable[[Work], Result], work: Work) -> asyncio.Future[Result]:
+    """What the function returns or raises, run in a thread that no process waits for at its end."""
+    future: Future[Result] = Future()
+    context = contextvars.copy_context()
 
-    Raises NotFound when there is none of that name any more: nobody else's rights are in its place.
+    def run() -> None:
+        try:
+            future.set_result(context.run(function, work))
+        except BaseException as fault:
+            future.set_exception(fault)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return asyncio.wrap_future(future)
+
+
+async def _time_out(
+    work: Work, running: asyncio.Future[Result], timeout_seconds: float, began: float
+) -> None:
+    """Its time is over: ask it to stop, wait for the grace, and go on without it.
+
+    Returns when it came to an end of its own meanwhile. Raises TimeoutError.
+    """
+    work.stop()
+    await asyncio.wait([running], timeout=work.settings.job_timeout_grace_seconds)
+    words = f"after {time.monotonic() - began:.1f} s: its time-out is {timeout_seconds:g} s."
+    if not running.done():
+        # A thread can't be ended from outside. What it writes to the record is not taken any more.
+        running.add_done_callback(lambda late: late.cancelled() or late.exception())
+        log.warning("job.abandoned", job_id=work.job_id, timeout_seconds=timeout_seconds)
+        raise TimeoutError(
+            f"It was given up {words} It did not stop when asked to, and what it does may go on "
+            "until the worker ends."
+        )
+    if isinstance(running.exception(), Stopped):
+        raise TimeoutError(f"It was stopped {words}")
+
+
+def _owner_and_timeout(house: House, job_id: int) -> tuple[User, float]:
+    """The job's user, and how long an attempt may take.
+
+    A job that no user is named for is the administrator's. Raises NotFound when there is none of that
+    name any more: nobody else's rights are in its place.
     """
     with house.sessions() as session:
-        name = session.scalar(select(Job.owner_name).where(Job.id == job_id))
+        name, timeout_seconds = session.execute(
+            select(Job.owner_name, Job.timeout_seconds)
+            .where(Job.id == job_id)
+            .order_by(Job.created_at.desc())
+            .limit(1)
+        ).one()
         owner = users.get(session, name) if name else users.ensure_admin(session)
         session.commit()
-        return owner
+        return owner, timeout_seconds or house.settings.job_timeout_seconds
