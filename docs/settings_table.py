@@ -37,7 +37,7 @@ def table() -> str:
 
 def _default(field: FieldInfo) -> str:
     value: Any = field.default
-    if value in (None, "", ()):
+    if value in (None, "", (), {}):
         return "none"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"

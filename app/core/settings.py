@@ -216,8 +216,8 @@ class Settings(BaseSettings):
     result_ttl_seconds: float = Field(
         0.0,
         ge=0,
-        description="How long a job's result is kept after its end, until the next run of the "
-        "retention at least; 0: as long as the job.",
+        description="How long a job's result is kept after its end; the daily run of the retention "
+        "empties what is older. 0: as long as the job.",
     )
     task_result_ttl_seconds: dict[str, Annotated[float, Field(ge=0)]] = Field(
         {},
