@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.core import dependencies, jobs, tasks, users, waiting_jobs
+from app.core import dependencies, jobs, tallies, tasks, users, waiting_jobs
 from app.core.errors import NotFound, Refused
 from app.core.models import Job, JobDependency, JobTransition, WaitingJob
 from tests.conftest import wait_until
@@ -372,6 +372,15 @@ def test_jobs_deferred_after_one_was_released_in_a_transaction_are_recorded(
     session.commit()
     assert job(session, new).status == "pending"
     assert queued(session) == [after, new]
+
+
+def test_a_job_that_waits_for_others_does_not_wait_for_a_worker_yet(session: Session) -> None:
+    first = defer(session)
+    after = defer(session, first)
+    move(session, first, "doing")
+    assert tallies.oldest_waiting_at(session) is None
+    move(session, first, "succeeded")
+    assert tallies.oldest_waiting_at(session) == job(session, after).scheduled_at
 
 
 def test_the_graph_shows_what_is_connected(session: Session) -> None:
