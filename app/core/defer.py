@@ -23,7 +23,7 @@ from app.core import audit, dependencies, idempotency, tasks, waiting_jobs
 from app.core.errors import Conflict, Invalid
 from app.core.users import Actor
 
-LONGEST_TIMEOUT_SECONDS = 30 * 86_400
+_LONGEST_TIMEOUT_SECONDS = 30 * 86_400
 _LAST_YEAR = 2200
 
 
@@ -33,7 +33,13 @@ def _in_reach(at: datetime) -> datetime:
     return at.astimezone(UTC)
 
 
-JobNumber = Annotated[
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("no text has the character NUL")
+    return text
+
+
+_JobNumber = Annotated[
     int,
     Field(ge=1, le=2**62),
     WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]{0,17}$"}),
@@ -51,12 +57,16 @@ class Terms(BaseModel):
 
     schedule_at: Annotated[AwareDatetime, AfterValidator(_in_reach)] | None = None
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
-    lock: Annotated[str, Field(min_length=1, max_length=128)] | None = None
-    timeout_seconds: Annotated[float, Field(ge=0.1, le=LONGEST_TIMEOUT_SECONDS)] | None = None
+    lock: (
+        Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_without_nul)] | None
+    ) = None
+    timeout_seconds: Annotated[float, Field(ge=0.1, le=_LONGEST_TIMEOUT_SECONDS)] | None = None
     depends_on: Annotated[
-        tuple[JobNumber, ...], BeforeValidator(tasks.listed), Field(max_length=dependencies.MOST)
+        tuple[_JobNumber, ...], BeforeValidator(tasks.listed), Field(max_length=dependencies.MOST)
     ] = ()
-    idempotency_key: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    idempotency_key: (
+        Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_without_nul)] | None
+    ) = None
 
 
 def read_terms(given: dict[str, Any]) -> Terms:

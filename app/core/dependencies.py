@@ -40,9 +40,12 @@ class Graph:
     edges: Sequence[Row[Any]]
     has_more: bool
 
-    def needs(self, job_id: int) -> list[int]:
-        """On which of its jobs one depends."""
-        return [edge.needs_id for edge in self.edges if edge.job_id == job_id]
+    def needs(self) -> dict[int, list[int]]:
+        """On which of its jobs each depends."""
+        found: dict[int, list[int]] = {node.id: [] for node in self.nodes}
+        for edge in self.edges:
+            found.setdefault(edge.job_id, []).append(edge.needs_id)
+        return found
 
 
 def hold(session: Session, job_ids: Iterable[int], owner_name: str | None) -> Needed:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.core import dependencies, jobs, tallies, tasks, users, waiting_jobs
 from app.core.errors import NotFound, Refused
-from app.core.models import Job, JobDependency, JobTransition, WaitingJob
+from app.core.models import Job, JobTransition, WaitingJob
 from tests.conftest import wait_until
 
 
@@ -415,18 +415,3 @@ def test_the_graph_ends_at_what_is_somebody_elses(session: Session) -> None:
     assert ([row.id for row in alone.nodes], alone.edges) == ([hers], [])
     whole = dependencies.graph(session, job(session, hers), None)
     assert [row.id for row in whole.nodes] == [hers, after]
-
-
-def test_jobs_that_wait_for_others_are_not_read_when_due_ones_are_looked_for(
-    session: Session,
-) -> None:
-    plan = "\n".join(
-        session.scalars(
-            text(
-                "EXPLAIN SELECT id FROM waiting_job WHERE needs = 0 AND due_at <= now()"
-                " ORDER BY due_at, id LIMIT 10"
-            )
-        )
-    )
-    assert "waiting_job_due_idx" in plan
-    assert session.scalar(select(JobDependency)) is None

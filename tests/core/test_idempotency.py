@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.core import defer, retention, users
 from app.core.defer import Deferred, Terms
-from app.core.errors import Conflict
+from app.core.errors import Conflict, Invalid
 from app.core.models import AuditEntry, IdempotencyKey, Job
 from app.core.settings import Settings
 
@@ -109,3 +109,9 @@ def test_a_key_is_kept_for_its_days_and_then_removed(session: Session, settings:
     retention.run(settings, ["idempotency_key"])
     assert session.scalars(select(IdempotencyKey.key)).all() == ["new"]
     assert settings.idempotency_days >= 1
+
+
+@pytest.mark.parametrize("name", ["lock", "idempotency_key"])
+def test_what_no_database_takes_as_text_is_refused(name: str) -> None:
+    with pytest.raises(Invalid, match="NUL"):
+        defer.read_terms({name: "a\0b"})
