@@ -38,7 +38,7 @@ def table() -> str:
 
 def _default(field: FieldInfo) -> str:
     value: Any = field.default
-    if isinstance(value, SecretStr) or value in (None, "", ()):
+    if isinstance(value, SecretStr) or value in (None, "", (), {}):
         return "none"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"

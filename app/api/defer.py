@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from flask import Blueprint, g
-from procrastinate import exceptions
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from app.api.idempotency import read_key
+from app.api.jobs.answers import Status
 from app.api.openapi import Answer, describe
 from app.api.schemas import read_body
 from app.auth import needs
-from app.core import audit, tasks
-from app.core.errors import Conflict, Invalid
+from app.core import job_record, tasks
+from app.core.defer import Terms, defer
+from app.core.errors import Invalid
+from app.core.status import API
 from app.extensions import current_settings, db
 
 blueprint = Blueprint("defer", __name__, url_prefix="/api/jobs")
@@ -21,31 +23,31 @@ blueprint = Blueprint("defer", __name__, url_prefix="/api/jobs")
 _Text = Annotated[str, Field(min_length=1, max_length=128)]
 
 
-class DeferBody(BaseModel):
+class DeferBody(Terms):
     """POST /api/jobs/defer. `args` are the task's own, as /api/jobs/types names the tasks."""
-
-    model_config = ConfigDict(extra="forbid")
 
     task: _Text
     args: dict[str, Any] = {}
     queue: _Text | None = None
-    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
-    schedule_at: AwareDatetime | None = None
-    lock: _Text | None = None
+
+    def terms(self) -> Terms:
+        """How it is to run; the key may be the header's."""
+        said = self.model_dump(include=set(Terms.model_fields))
+        return Terms.model_construct(**{**said, "idempotency_key": read_key(self.idempotency_key)})
 
 
 class Deferred(Answer):
-    """The job that was made."""
+    """The job: the first request's, when this one repeats it under the same key."""
 
     job_id: str
-    status: Literal["pending"]
+    status: Status
 
 
 @blueprint.post("/defer")
 @needs("submit")
-@describe(body=DeferBody, answer=Deferred, status=202, errors=(409,))
-def defer() -> Deferred:
-    """Start a built-in task, now or at a time."""
+@describe(body=DeferBody, answer=Deferred, status=202, errors=(409, 422))
+def post() -> Deferred:
+    """Start a built-in task, now, at a time, or after other jobs."""
     body = read_body(DeferBody)
     spec = tasks.get(body.task)
     if body.queue not in (None, spec.queue):
@@ -53,24 +55,16 @@ def defer() -> Deferred:
             f"{spec.name} runs in the queue {spec.queue!r}: no worker would take it from another.",
             param="queue",
         )
-    if body.schedule_at is not None and body.schedule_at.astimezone(UTC) < datetime.now(UTC):
-        body.schedule_at = None
     session = db.session()
-    try:
-        job_id = tasks.defer_task(
-            session,
-            body.task,
-            body.args,
-            g.actor,
-            priority=body.priority,
-            lock=body.lock,
-            schedule_at=body.schedule_at,
-            horizon_seconds=current_settings().waiting_horizon_seconds,
-        )
-    except exceptions.AlreadyEnqueued as fault:
-        raise Conflict(
-            "Such a job waits already.", param="task", code="already_enqueued"
-        ) from fault
-    audit.record(session, g.actor.label, "job.defer", str(job_id), body.task)
+    deferred = defer(
+        session,
+        body.task,
+        body.args,
+        g.actor,
+        body.terms(),
+        horizon_seconds=current_settings().waiting_horizon_seconds,
+    )
     session.commit()
-    return Deferred(job_id=str(job_id), status="pending")
+    job = job_record.get(session, str(deferred.job_id), g.actor.owner_name)
+    status: Any = API.say(job.status)
+    return Deferred(job_id=str(job.id), status=status)

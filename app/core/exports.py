@@ -98,7 +98,7 @@ def _selected(session: Session, what: str, query: Select[Any], order: tuple[Any,
 
 
 def _jobs(asked: Export) -> Select[Any]:
-    query = select(*Job.__table__.columns)
+    query = select(*(each for each in Job.__table__.columns if each.name != "is_needed"))
     if asked.status:
         statuses = {"running" if word == "processing" else word for word in asked.status}
         query = query.where(Job.status.in_(statuses))

@@ -54,6 +54,7 @@ class JobRow(_Row):
     model: str | None = None
     retried_from: int | None = None
     max_attempts: Number | None = None
+    timeout_seconds: float | None = None
     status: Literal["pending", "retrying", "running", "completed", "failed", "cancelled"]
     attempts: Annotated[Number, Field(ge=0)] = 0
     cancel_requested_at: AwareDatetime | None = None

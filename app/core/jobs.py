@@ -33,14 +33,17 @@ def defer(
     horizon_seconds: float = waiting_jobs.HORIZON_SECONDS,
     owner_name: str | None = None,
     model: str | None = None,
+    timeout_seconds: float | None = None,
+    needs: int = 0,
 ) -> int:
     """Enqueue `task`; the job exists when the session commits. Returns its id.
 
     `owner_name` (a user's) and `model` are what it is listed and found by. One that is due later than
-    the horizon waits in our own table. Raises AlreadyEnqueued when another waits with the same
-    queueing lock.
+    the horizon, or that `needs` so many others to complete first, waits in our own table. Raises
+    AlreadyEnqueued when another waits with the same queueing lock.
     """
-    if schedule_at is not None and waiting_jobs.is_far(schedule_at, horizon_seconds):
+    is_far = schedule_at is not None and waiting_jobs.is_far(schedule_at, horizon_seconds)
+    if needs or is_far:
         return waiting_jobs.add(
             session,
             task,
@@ -52,6 +55,8 @@ def defer(
             queueing_lock=queueing_lock,
             owner_name=owner_name,
             model=model,
+            timeout_seconds=timeout_seconds,
+            needs=needs,
         )
     if queueing_lock is not None:
         waiting_jobs.refuse_locked(session, queueing_lock)
@@ -65,17 +70,28 @@ def defer(
         task_kwargs=dict(arguments),  # an argument may have any name
         connection=driver_connection(session),
     ).defer()
-    if owner_name is not None or model is not None:
-        name(session, job_id, owner_name=owner_name, model=model)
+    if owner_name is not None or model is not None or timeout_seconds is not None:
+        name(session, job_id, owner_name=owner_name, model=model, timeout_seconds=timeout_seconds)
     return job_id
 
 
 def name(
-    session: Session, job_id: int, *, owner_name: str | None = None, model: str | None = None
+    session: Session,
+    job_id: int,
+    *,
+    owner_name: str | None = None,
+    model: str | None = None,
+    timeout_seconds: float | None = None,
 ) -> None:
-    """Say whose a job is, or which model it turned out to be for."""
+    """Say whose a job is, which model it turned out to be for, or how long it may run."""
     session.execute(
-        statement("jobs", "name"), {"job_id": job_id, "owner_name": owner_name, "model": model}
+        statement("jobs", "name"),
+        {
+            "job_id": job_id,
+            "owner_name": owner_name,
+            "model": model,
+            "timeout_seconds": timeout_seconds,
+        },
     )
 
 

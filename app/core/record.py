@@ -69,7 +69,8 @@ def _schema_of(connection: Connection, table: str) -> str:
 
 def _install(connection: Connection) -> None:
     text = _FILE.read_text("utf-8").replace("{schema}", _schema_of(connection, "job_transition"))
-    text = text.replace("{queue}", _schema_of(connection, "procrastinate_jobs").replace("'", "''"))
+    queue = _schema_of(connection, "procrastinate_jobs")
+    text = text.replace("{queue}", queue.replace("'", "''")).replace("{queue_path}", queue)
     if not _has_workers(connection):
         # The column may yet come: an app's own migrations run under the triggers.
         text = text.replace("NEW.worker_id", "(to_jsonb(NEW) ->> 'worker_id')::bigint")

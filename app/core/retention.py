@@ -19,7 +19,7 @@ from sqlalchemy import delete, func, inspect, select, tuple_, update
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from app.core import files, old_partitions, result_files
+from app.core import files, old_partitions, old_results, result_files
 from app.core.db import make_engine
 from app.core.errors import Conflict, Invalid
 from app.core.models import Batch, Request, Result, RetentionRun, Suspect
@@ -149,6 +149,8 @@ class _Keeper:
                 self._partitions(outcome, old_partitions.JOB_TABLES)
                 if not self._is_dry:
                     result_files.remove_leftovers(self._session, self._settings)
+            case "job_result":
+                self._job_results(outcome)
             case "log_line":
                 self._partitions(outcome, old_partitions.LOG_TABLES)
             case "file":
@@ -217,6 +219,16 @@ class _Keeper:
         gone = -1
         while gone and not self.has_stopped:
             gone = files.delete_expired(self._session, self._settings, limit=self._chunk)
+            self._note(outcome, gone)
+
+    def _job_results(self, outcome: Outcome) -> None:
+        """What jobs returned: their rows stay, and say that it has expired."""
+        if self._is_dry:
+            outcome.rows_removed = old_results.count(self._session, self._settings)
+            return
+        place: old_results.Place | None = old_results.BEGIN
+        while place is not None and not self.has_stopped:
+            gone, place = old_results.expire(self._session, self._settings, place, self._chunk)
             self._note(outcome, gone)
 
     def _results(self, outcome: Outcome) -> None:

@@ -17,7 +17,10 @@ from app.core.models import (
     Batch,
     BrowserSession,
     File,
+    IdempotencyKey,
     Incident,
+    Job,
+    JobDependency,
     QueueWorker,
     Request,
     Result,
@@ -38,7 +41,10 @@ _RUN_DAYS = 365.0
 
 @dataclass(frozen=True)
 class Rule:
-    """How long a table's rows stay; `parts` say which rows go where no more than that is to do."""
+    """How long a table's rows stay; `parts` say which rows go where no more than that is to do.
+
+    `job_result` is no table: it is what jobs returned, which may go before them.
+    """
 
     table: str
     setting: str
@@ -85,10 +91,16 @@ def _is_gone_from_the_queue(before: datetime) -> ColumnElement[bool]:
     )
 
 
+def _is_of_no_job(before: datetime) -> ColumnElement[bool]:
+    return (JobDependency.created_at < before) & ~exists().where(Job.id == JobDependency.job_id)
+
+
 RULES: dict[str, Rule] = {
     rule.table: rule
     for rule in (
         Rule("job", "job_days"),
+        Rule("job_result", "result_days"),
+        Rule("job_dependency", "job_days", ((JobDependency, _is_of_no_job),)),
         Rule("log_line", "log_days"),
         Rule("file", "file_days"),
         Rule("result", "file_days"),
@@ -105,6 +117,11 @@ RULES: dict[str, Rule] = {
         ),
         Rule("alert", "alert_days", ((Alert, lambda before: Alert.resolved_at < before),)),
         Rule("audit_entry", "audit_days", ((AuditEntry, lambda before: AuditEntry.at < before),)),
+        Rule(
+            "idempotency_key",
+            "idempotency_days",
+            ((IdempotencyKey, lambda before: IdempotencyKey.created_at < before),),
+        ),
         Rule(
             "webhook_delivery",
             "webhook_days",

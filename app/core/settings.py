@@ -155,6 +155,18 @@ class Settings(BaseSettings):
         description="How long a built-in task may take to stop for an abort; then its worker is "
         "ended and started again.",
     )
+    job_timeout_seconds: Seconds = Field(
+        72 * 3600.0,
+        description="How long an attempt of a job may run that was deferred without a time-out of "
+        "its own; batches have their completion window instead.",
+    )
+    job_timeout_grace_seconds: float = Field(
+        30.0,
+        ge=0,
+        le=3600,
+        description="How long a task that was asked to stop at its time-out may take for that; then "
+        "its job fails and its worker is ended.",
+    )
     model_turn_seconds: Seconds = Field(
         900.0,
         description="Fairness bound: a batch that waits this long for its model makes the worker "
@@ -213,6 +225,19 @@ class Settings(BaseSettings):
         180.0,
         gt=0,
         description="How long ended jobs and batches, and the statistics of them, are kept.",
+    )
+    result_ttl_seconds: float = Field(
+        0.0,
+        ge=0,
+        description="How long a job's result is kept after its end; the daily run of the retention "
+        "empties what is older. 0: as long as the job.",
+    )
+    task_result_ttl_seconds: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        {},
+        description='The same for some tasks, as JSON: {"export": 86400}.',
+    )
+    idempotency_days: float = Field(
+        7.0, ge=1, description="How long the idempotency keys of deferred jobs are kept."
     )
     log_days: float = Field(14.0, gt=0, description="How long jobs' log lines are kept.")
     incident_days: float = Field(
@@ -330,6 +355,11 @@ class Settings(BaseSettings):
     def var_path(self) -> Path:
         """The data folder, absolute."""
         return self.var.resolve()
+
+    @property
+    def result_days(self) -> float:
+        """How long results of jobs are kept at least, of tasks that have no time of their own."""
+        return self.result_ttl_seconds / 86_400 or self.job_days
 
     @property
     def stream_places(self) -> int:

@@ -5,6 +5,7 @@ The web knows a task by its entry here and never imports the worker's code that 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
@@ -20,7 +21,7 @@ from pydantic import (
 )
 from sqlalchemy.orm import Session
 
-from app.core import batches, jobs, waiting_jobs
+from app.core import batches, dependencies, jobs, waiting_jobs
 from app.core.errors import Invalid, NotFound
 from app.core.users import Actor, authorize
 
@@ -46,7 +47,7 @@ Moment = Annotated[datetime, AfterValidator(_as_utc)]
 Read = TypeVar("Read", bound="Arguments")
 
 
-def _listed(value: Any) -> Any:
+def listed(value: Any) -> Any:
     """Several values may come as one text with commas."""
     return value.split(",") if isinstance(value, str) else value
 
@@ -71,7 +72,7 @@ class Export(Arguments):
     start_date: datetime | None = None
     end_date: datetime | None = None
     # of jobs
-    status: Annotated[list[Name] | None, BeforeValidator(_listed)] = None
+    status: Annotated[list[Name] | None, BeforeValidator(listed)] = None
     job_type: Name | None = None
     queue: Name | None = None
     owner: Name | None = None
@@ -114,11 +115,11 @@ class BatchAudit(Arguments):
     """`batch_audit`: incidents by id, or a batch's failed requests, judged by a model."""
 
     model: Name
-    incident_ids: Annotated[list[Number] | None, BeforeValidator(_listed)] = Field(
+    incident_ids: Annotated[list[Number] | None, BeforeValidator(listed)] = Field(
         None, min_length=1, max_length=10_000
     )
     batch_id: Name | None = None
-    custom_ids: Annotated[list[Name] | None, BeforeValidator(_listed)] = Field(
+    custom_ids: Annotated[list[Name] | None, BeforeValidator(listed)] = Field(
         None, min_length=1, max_length=10_000
     )
     limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
@@ -282,14 +283,18 @@ def defer_task(
     priority: int = 0,
     lock: str | None = None,
     schedule_at: datetime | None = None,
+    timeout_seconds: float | None = None,
+    depends_on: Iterable[int] = (),
     horizon_seconds: float = waiting_jobs.HORIZON_SECONDS,
 ) -> int:
     """Defer a built-in task for whoever asks; returns the job's id. The caller commits.
 
-    Raises as `check`.
+    Raises as `check`, NotFound (a job that the actor may not see), and Refused (one on which no other
+    can depend).
     """
     checked = check(session, name, arguments, actor)
-    return jobs.defer(
+    needed = dependencies.hold(session, depends_on, actor.owner_name)
+    job_id = jobs.defer(
         session,
         name,
         checked,
@@ -300,4 +305,8 @@ def defer_task(
         horizon_seconds=horizon_seconds,
         owner_name=actor.name,
         model=checked.get("model"),
+        timeout_seconds=timeout_seconds,
+        needs=len(needed.open_ids),
     )
+    dependencies.add(session, job_id, needed)
+    return job_id

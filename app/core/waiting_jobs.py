@@ -1,8 +1,9 @@
-"""Jobs that are due far in the future: they wait here, not in the queue that workers search.
+"""Jobs that are not to run yet: they wait here, not in the queue that workers search.
 
 A fetch reads every job that is scheduled in front of the one it takes, so a queue full of jobs for
 next week slows each fetch. They have their record and their id from the beginning; when they are
-due within the horizon they enter Procrastinate's table under that id, once.
+due within the horizon they enter Procrastinate's table under that id, once. Those that depend on
+others (app.core.dependencies) are not due before these have completed.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def add(
     session: Session,
     task: str,
     arguments: Mapping[str, Any],
-    due_at: datetime,
+    due_at: datetime | None,
     *,
     queue: str,
     priority: int = 0,
@@ -45,8 +46,12 @@ def add(
     queueing_lock: str | None = None,
     owner_name: str | None = None,
     model: str | None = None,
+    timeout_seconds: float | None = None,
+    needs: int = 0,
 ) -> int:
     """Let a job wait until it is due; the caller commits. Returns its id.
+
+    `needs`: on how many jobs it still depends. Without `due_at` it is due when these have completed.
 
     Raises Invalid for a queue whose name is too long, and AlreadyEnqueued, as Procrastinate does, when
     another holds the queueing lock.
@@ -67,6 +72,8 @@ def add(
             "due_at": due_at,
             "owner_name": owner_name,
             "model": model,
+            "timeout_seconds": timeout_seconds,
+            "needs": needs,
         },
     ).scalar_one()
     _announce(session, job_id)
@@ -92,6 +99,7 @@ def cancel(session: Session, job_id: int) -> bool:
 
     One that is entering the queue right now is waited for, and is no longer here then.
     """
+    session.execute(statement("waiting_jobs", "wait_for_followers"), {"job_id": job_id})
     gone = session.execute(statement("waiting_jobs", "cancel"), {"job_id": job_id}).first()
     if gone is None:
         return False

@@ -9,7 +9,7 @@ from flask import Blueprint, g, render_template
 from sqlalchemy import select
 from sqlalchemy.orm import Session, defer
 
-from app.core import files, status
+from app.core import dependencies, files, old_results, status
 from app.core.errors import NotFound
 from app.core.models import Attempt, Job, LogLine
 from app.core.watched_job import get_state
@@ -56,6 +56,8 @@ def show(job_id: str) -> str:
         file=_file(session, job.result),
         arguments=_shown(job.arguments),
         result=None if job.result is None else _shown(job.result),
+        has_expired=job.result == old_results.EXPIRED,
+        graph=dependencies.graph(session, job, g.actor.owner_name),
     )
 
 

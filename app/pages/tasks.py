@@ -8,31 +8,48 @@ from typing import Any
 
 from flask import Blueprint, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from pydantic import BaseModel
 
-from app.core import audit, tasks
-from app.core.errors import Forbidden, Invalid
+from app.core import tasks
+from app.core.defer import Terms, defer, read_terms
+from app.core.errors import Conflict, Forbidden, Invalid, NotFound, Refused, StokerError
 from app.core.tasks import TaskSpec
 from app.core.users import authorize
-from app.extensions import db
+from app.extensions import current_settings, db
 
 blueprint = Blueprint("tasks", __name__, url_prefix="/tasks")
 
 
+# What says how a job is to run, beside its task's own arguments.
+_OF_TERMS = "how."
+_WORDS = {
+    "schedule_at": "Not before",
+    "lock": "Never beside another with the lock",
+    "timeout_seconds": "Time-out in seconds",
+    "depends_on": "After the jobs",
+    "idempotency_key": "Key under which it starts once",
+}
+
+
 @dataclass(frozen=True)
 class Field:
-    """One argument as a form's field; `kind` is text, number, moment, choice or switch."""
+    """One argument as a form's field; `kind` is text, number, decimal, moment, list, choice or switch.
+
+    `form_name` is its name in the form.
+    """
 
     name: str
+    form_name: str
     kind: str
     is_needed: bool
     default: Any
     choices: tuple[str, ...]
-    least: int | None
-    most: int | None
+    least: float | None
+    most: float | None
 
     @property
     def word(self) -> str:
-        return self.name.replace("_", " ").capitalize()
+        return _WORDS.get(self.name) or self.name.replace("_", " ").capitalize()
 
     @property
     def is_list(self) -> bool:
@@ -49,27 +66,36 @@ def index() -> str:
 @blueprint.post("/<name>")
 def start(name: str) -> ResponseReturnValue:
     """Start a task with what the form says; then show its job."""
+    spec = tasks.get(name)
     session = db.session()
     try:
-        job_id = tasks.defer_task(session, name, _arguments(tasks.get(name)), g.actor)
-    except Invalid as refusal:
+        deferred = defer(
+            session,
+            name,
+            _given(spec.arguments),
+            g.actor,
+            read_terms(_given(Terms, _OF_TERMS)),
+            horizon_seconds=current_settings().waiting_horizon_seconds,
+        )
+    except (Invalid, NotFound, Conflict, Refused) as refusal:
         session.rollback()
-        return _page(name, refusal), 400
-    audit.record(session, g.actor.label, "task.start", str(job_id), name)
+        return _page(name, refusal), refusal.http_status
     session.commit()
-    return redirect(url_for("jobs.show", job_id=job_id), 303)
+    return redirect(url_for("jobs.show", job_id=deferred.job_id), 303)
 
 
-def _page(at_fault: str | None = None, refusal: Invalid | None = None) -> str:
+def _page(at_fault: str | None = None, refusal: StokerError | None = None) -> str:
     return render_template(
         "tasks/index.html",
+        terms=list(_fields(Terms, _OF_TERMS)),
         tasks=[
-            (spec, list(_fields(spec)), request.form if spec.name == at_fault else {})
+            (spec, list(_fields(spec.arguments)), request.form if spec.name == at_fault else {})
             for spec in tasks.TASKS.values()
             if spec.is_deferrable and _may_start(spec)
         ],
         at_fault=at_fault,
         refusal=refusal,
+        is_about_terms=refusal is not None and refusal.param in Terms.model_fields,
     )
 
 
@@ -81,11 +107,11 @@ def _may_start(spec: TaskSpec) -> bool:
     return True
 
 
-def _arguments(spec: TaskSpec) -> dict[str, Any]:
-    """What was filled in: a field that was left alone is no argument."""
+def _given(asked: type[BaseModel], prefix: str = "") -> dict[str, Any]:
+    """What was filled in: a field that was left alone says nothing."""
     given: dict[str, Any] = {}
-    for field in _fields(spec):
-        value = request.form.get(field.name, "").strip()
+    for field in _fields(asked, prefix):
+        value = request.form.get(field.form_name, "").strip()
         if field.kind == "moment" and value:
             value += "Z"  # the form says that its times are UTC
         if value:
@@ -93,16 +119,17 @@ def _arguments(spec: TaskSpec) -> dict[str, Any]:
     return given
 
 
-def _fields(spec: TaskSpec) -> Iterator[Field]:
-    schema = spec.arguments.model_json_schema()
+def _fields(asked: type[BaseModel], prefix: str = "") -> Iterator[Field]:
+    schema = asked.model_json_schema()
     for name, described in schema.get("properties", {}).items():
         kinds = described.get("anyOf", [described])
         kind = next(each for each in kinds if each.get("type") != "null")
         yield Field(
             name,
+            prefix + name,
             _kind(kind),
             is_needed=name in schema.get("required", ()),
-            default=described.get("default"),
+            default=None if described.get("default") == [] else described.get("default"),
             choices=tuple(kind.get("enum", ())),
             least=kind.get("minimum"),
             most=kind.get("maximum"),
@@ -115,6 +142,8 @@ def _kind(schema: dict[str, Any]) -> str:
     match schema.get("type"):
         case "integer":
             return "number"
+        case "number":
+            return "decimal"
         case "boolean":
             return "switch"
         case "array":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -121,3 +122,45 @@ def test_a_name_that_only_an_index_of_ours_has_is_refused_too(
     assert refused.exit_code == 1
     assert "The schema public has job_task_idx already" in refused.output
     assert catalogue(queue) == before
+
+
+def test_a_job_of_ours_runs_after_one_of_the_apps(
+    queue: Connection, flask: Flask, watcher: str
+) -> None:
+    for statement in advice(flask("adopt", as_role=watcher).output):
+        queue.execute(statement.encode())
+    assert flask("adopt", as_role=watcher).exit_code == 0
+    queue.execute("GRANT INSERT, UPDATE, DELETE ON procrastinate_jobs TO watcher")
+    queue.execute("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO watcher")
+    for task in ("mail", "bill"):
+        queue.execute(
+            "INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('shop', %s)", [task]
+        )
+
+    def defer(after: int) -> int:
+        ran = flask("tasks", "run", "export", "--depends-on", str(after), "--json", as_role=watcher)
+        assert ran.exit_code == 0, ran.output
+        return int(json.loads(ran.output)["job_id"])
+
+    def end(job_id: int) -> None:
+        for status in ("doing", "succeeded"):
+            queue.execute(
+                "UPDATE procrastinate_jobs SET status = %s WHERE id = %s", [status, job_id]
+            )
+
+    def entered(job_id: int) -> bool:
+        row = queue.execute("SELECT FROM procrastinate_jobs WHERE id = %s", [job_id])
+        return row.fetchone() is not None
+
+    after_mail, after_bill = defer(1), defer(2)
+    assert not entered(after_mail)
+    # Procrastinate's own trigger writes an event with each job. Where our role may not do that, the
+    # app's job has ended nevertheless.
+    end(1)
+    assert queue.execute("SELECT status FROM stoker.job WHERE id = 1").fetchone() == ("completed",)
+    assert not entered(after_mail)
+
+    queue.execute("GRANT INSERT ON procrastinate_events TO watcher")
+    end(2)
+    assert entered(after_bill)
+    assert queue.execute("SELECT id FROM stoker.waiting_job").fetchall() == [(after_mail,)]

@@ -167,7 +167,9 @@ def test_a_role_without_rights_on_the_queue_can_say_nothing_of_its_jobs(
     stranger.execute(f"SELECT * FROM {forged}".encode())
 
 
-@pytest.mark.parametrize("change", ["deferred", "changed", "deleted", "truncated", "forgotten"])
+@pytest.mark.parametrize(
+    "change", ["deferred", "changed", "deleted", "truncated", "forgotten", "followed"]
+)
 def test_the_triggers_can_not_be_hung_on_a_table_of_ones_own(
     stranger: Connection, change: str
 ) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 from playwright.sync_api import Page, expect
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from app.core.models import AuditEntry, Job
+from app.core.models import AuditEntry, IdempotencyKey, Job
 from tests.pages.conftest import Complaints, violations
 
 pytestmark = pytest.mark.browser
@@ -35,7 +36,7 @@ def test_a_task_is_started_with_what_the_form_says(open_page: Open, session: Ses
     assert job.arguments == {"what": "jobs", "format": "json", "job_type": "run_batch"}
     assert job.owner_name == "admin"
     audit = session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc()).limit(1)).one()
-    assert (audit.action, audit.object_id) == ("task.start", str(job.id))
+    assert (audit.action, audit.object_id) == ("job.defer", str(job.id))
 
 
 def test_an_argument_that_is_missing_is_named_and_nothing_is_lost(
@@ -51,6 +52,51 @@ def test_an_argument_that_is_missing_is_named_and_nothing_is_lost(
     expect(page.get_by_role("alert").filter(has_text="Not started")).to_contain_text("batch_id")
     expect(page.locator("#export-what")).to_have_value("results")
     expect(page.locator("#export-source")).to_have_value("camera 7")
+
+
+def test_a_task_is_started_at_a_time_and_after_others(open_page: Open, session: Session) -> None:
+    page = open_page("/tasks")
+    page.get_by_role("button", name="Start cleanup").click()
+    expect(page.locator("#job")).to_contain_text("cleanup")
+    first = newest(session)
+
+    page.goto("/tasks")
+    form = page.locator("section.task").filter(has=page.locator("#task-export"))
+    form.get_by_text("When and how").click()
+    form.get_by_label("Not before").fill("2040-02-03T04:05")
+    form.get_by_label("Priority").fill("7")
+    form.get_by_label("lock").fill("nightly")
+    form.get_by_label("Time-out in seconds").fill("2.5")
+    form.get_by_label("After the jobs").fill(str(first.id))
+    form.get_by_label("Key").fill("once")
+    form.get_by_role("button", name="Start export").click()
+
+    expect(page.locator("#job")).to_contain_text(f"Waiting for job {first.id}")
+    expect(page.locator(".badge").first).to_have_text("Scheduled")
+    expect(page.locator("#job-dependencies + table")).to_contain_text(f"cleanup {first.id}")
+    job = newest(session)
+    assert job.scheduled_at == datetime(2040, 2, 3, 4, 5, tzinfo=UTC)
+    assert (job.priority, job.lock, job.timeout_seconds) == (7, "nightly", 2.5)
+    assert job.arguments == {"what": "jobs", "format": "csv"}
+    assert session.scalars(select(IdempotencyKey.job_id)).all() == [job.id]
+    session.execute(text("TRUNCATE idempotency_key"))
+    session.commit()
+
+
+def test_a_refused_dependency_is_shown_beside_its_form(
+    open_page: Open, complaints: Complaints
+) -> None:
+    complaints.are_expected = True
+    page = open_page("/tasks")
+    form = page.locator("section.task").filter(has=page.locator("#task-cleanup"))
+    form.get_by_text("When and how").click()
+    form.get_by_label("After the jobs").fill("987654321")
+    form.get_by_role("button", name="Start cleanup").click()
+
+    expect(page.get_by_role("alert").filter(has_text="Not started")).to_contain_text("987654321")
+    expect(page.locator("#cleanup-how-depends_on")).to_be_visible()
+    expect(page.locator("#cleanup-how-depends_on")).to_have_value("987654321")
+    expect(page.locator("#cleanup-how-depends_on")).to_have_attribute("aria-invalid", "true")
 
 
 def test_a_job_that_runs_shows_its_progress_as_it_comes(open_page: Open, session: Session) -> None:
@@ -148,6 +194,10 @@ def test_everybody_can_read_and_use_the_pages(
 ) -> None:
     complaints.are_expected = True  # axe itself offends the policy
     page = open_page("/tasks", width=width, color_scheme=scheme)
+    assert violations(page) == []
+    form = page.locator("section.task").filter(has=page.locator("#task-cleanup"))
+    form.get_by_text("When and how").click()
+    expect(page.locator("#cleanup-how-lock")).to_be_visible()
     assert violations(page) == []
     page.get_by_role("button", name="Start cleanup").click()
     expect(page.locator("#job")).to_contain_text("cleanup")

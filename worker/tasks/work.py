@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -120,14 +120,17 @@ async def _run(context: JobContext, function: Callable[[Work], Result]) -> Resul
     job = context.job
     assert job.id is not None
     job_id = job.id
-    owner = await house.patience.outlast(lambda: _owner(house, job_id), "the job's user")
-    work = Work(house, job_id, job.attempts + 1, owner)
-    threads = ThreadPoolExecutor(1, thread_name_prefix=job.task_name)
-    running = asyncio.get_running_loop().run_in_executor(
-        threads, contextvars.copy_context().run, function, work
+    owner, timeout_seconds = await house.patience.outlast(
+        lambda: _owner_and_timeout(house, job_id), "the job's user"
     )
+    work = Work(house, job_id, job.attempts + 1, owner)
+    began = time.monotonic()
+    running = _in_thread(job.task_name, function, work)
     try:
-        return await asyncio.shield(running)
+        await asyncio.wait([running], timeout=timeout_seconds)
+        if not running.done():
+            await _time_out(work, running, timeout_seconds, began)
+        return running.result()
     except asyncio.CancelledError:
         work.stop()
         is_asked = context.abort_reason() is AbortReason.USER_REQUEST
@@ -144,8 +147,6 @@ async def _run(context: JobContext, function: Callable[[Work], Result]) -> Resul
         raise MoveTo(job.queue) from None
     except Later as fault:
         raise MoveTo(job.queue, seconds=fault.seconds) from None
-    finally:
-        threads.shutdown(wait=False)
 
 
 async def _see_through(house: House, job_id: int, running: asyncio.Future[Result]) -> None:
@@ -178,13 +179,56 @@ def _acknowledge(house: House, job_id: int) -> bool:
         return is_abort
 
 
-def _owner(house: House, job_id: int) -> User:
-    """The job's user; a job that none is named for is the administrator's.
+def _in_thread(name: str, function: Callable[[Work], Result], work: Work) -> asyncio.Future[Result]:
+    """What the function returns or raises, run in a thread that no process waits for at its end."""
+    future: Future[Result] = Future()
+    context = contextvars.copy_context()
 
-    Raises NotFound when there is none of that name any more: nobody else's rights are in its place.
+    def run() -> None:
+        try:
+            future.set_result(context.run(function, work))
+        except BaseException as fault:
+            future.set_exception(fault)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return asyncio.wrap_future(future)
+
+
+async def _time_out(
+    work: Work, running: asyncio.Future[Result], timeout_seconds: float, began: float
+) -> None:
+    """Its time is over: ask it to stop, and after the grace end it as an abort does.
+
+    Returns when it came to an end of its own meanwhile. Raises TimeoutError.
+    """
+    work.stop()
+    await asyncio.wait([running], timeout=work.settings.job_timeout_grace_seconds)
+    words = f"after {time.monotonic() - began:.1f} s: its time-out is {timeout_seconds:g} s."
+    if not running.done():
+        running.add_done_callback(lambda late: late.cancelled() or late.exception())
+        log.error("it did not stop at its time-out: its worker ends and is started again")
+        work.house.stuck.set()
+        raise TimeoutError(
+            f"It was given up {words} It did not stop when asked to, so its worker was ended; what it "
+            "had begun may be half done."
+        )
+    if isinstance(running.exception(), Stopped):
+        raise TimeoutError(f"It was stopped {words}")
+
+
+def _owner_and_timeout(house: House, job_id: int) -> tuple[User, float]:
+    """The job's user, and how long an attempt may take.
+
+    A job that no user is named for is the administrator's. Raises NotFound when there is none of that
+    name any more: nobody else's rights are in its place.
     """
     with house.sessions() as session:
-        name = session.scalar(select(Job.owner_name).where(Job.id == job_id))
+        name, timeout_seconds = session.execute(
+            select(Job.owner_name, Job.timeout_seconds)
+            .where(Job.id == job_id)
+            .order_by(Job.created_at.desc())
+            .limit(1)
+        ).one()
         owner = users.get(session, name) if name else users.ensure_admin(session)
         session.commit()
-        return owner
+        return owner, timeout_seconds or house.settings.job_timeout_seconds

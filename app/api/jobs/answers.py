@@ -246,6 +246,29 @@ class BulkStarted(Answer):
     message: str
 
 
+class DependencyNode(Answer):
+    """A job that is connected with the one that was asked for, or that itself."""
+
+    job_id: str
+    job_type: str
+    status: Status
+
+
+class DependencyEdge(Answer):
+    """The job `from` has to complete before the job `to` may run."""
+
+    from_: str = Field(serialization_alias="from")
+    to: str
+
+
+class Dependencies(Answer):
+    """The graph around a job; `has_more` when it has more than 200 jobs."""
+
+    nodes: list[DependencyNode]
+    edges: list[DependencyEdge]
+    has_more: bool
+
+
 class LogEntry(Answer):
     """A log line."""
 

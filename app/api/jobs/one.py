@@ -13,7 +13,7 @@ from app.api.jobs.listing import job_answer
 from app.api.jobs.queries import LogQuery
 from app.api.openapi import describe, read_query
 from app.auth import needs
-from app.core import job_record
+from app.core import dependencies, job_record
 from app.core.models import Attempt, Job, JobTransition
 from app.core.status import API
 from app.extensions import db
@@ -89,6 +89,29 @@ def history(job_id: str) -> answers.JobHistory:
         completed_at=job.ended_at,
         transitions=list(_transitions(job, transitions)),
         attempts=[_attempt(attempt) for attempt in job_record.list_attempts(session, job)],
+    )
+
+
+@blueprint.get("/<job_id>/dependencies")
+@needs("read")
+@describe(answer=answers.Dependencies)
+def graph(job_id: str) -> answers.Dependencies:
+    """The jobs on which a job depends, and those that depend on it."""
+    session = db.session()
+    job = job_record.get(session, job_id, g.actor.owner_name)
+    found = dependencies.graph(session, job, g.actor.owner_name)
+    return answers.Dependencies(
+        nodes=[
+            answers.DependencyNode(
+                job_id=str(node.id), job_type=node.task, status=_said(node.status)
+            )
+            for node in found.nodes
+        ],
+        edges=[
+            answers.DependencyEdge(from_=str(edge.needs_id), to=str(edge.job_id))
+            for edge in found.edges
+        ],
+        has_more=found.has_more,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Blueprint, Response, g, request, stream_with_context
 
+from app.api.idempotency import read_key
 from app.api.openapi import describe, read_query
 from app.api.schemas import BatchBody, read_body
 from app.api.v1 import answers
@@ -15,13 +16,10 @@ from app.api.v1.objects import batch_object, page, unix
 from app.api.v1.queries import FailedQuery, PageQuery
 from app.auth import needs
 from app.core import audit, batches, logs, queue, results, retries
-from app.core.errors import Invalid
 from app.core.models import Batch
 from app.extensions import current_settings, db
 
 blueprint = Blueprint("batches", __name__, url_prefix="/batches")
-
-_LONGEST_KEY = 255
 
 
 @blueprint.post("")
@@ -30,19 +28,13 @@ _LONGEST_KEY = 255
 def create() -> dict[str, Any]:
     """Make a batch of an uploaded file."""
     body = read_body(BatchBody)
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not (1 <= len(key) <= _LONGEST_KEY and key.isprintable()):
-        raise Invalid(
-            f"Idempotency-Key must be text of 1 to {_LONGEST_KEY} characters.",
-            param="Idempotency-Key",
-        )
     require_served(body.endpoint)
     session = db.session()
     batch = batches.create(
         session,
         g.actor.user_id,
         body.to_new_batch(),
-        idempotency_key=key,
+        idempotency_key=read_key(),
         is_retry=request.headers.get("X-Stainless-Retry-Count", "0") not in ("", "0"),
     )
     audit.record(session, g.actor.label, "batch.create", batch.id)

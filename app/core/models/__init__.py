@@ -3,6 +3,7 @@
 from app.core.models.alerts import ALERT_KINDS, Alert, AlertRule
 from app.core.models.base import Base
 from app.core.models.batches import FINAL, IS_OPEN, STATUSES, Batch, Request, Result, Suspect
+from app.core.models.defer import IdempotencyKey, JobDependency
 from app.core.models.files import PURPOSES, File
 from app.core.models.jobs import (
     JOB_FINAL,
@@ -67,8 +68,10 @@ __all__ = [
     "BrowserSession",
     "DirtyHour",
     "File",
+    "IdempotencyKey",
     "Incident",
     "Job",
+    "JobDependency",
     "JobSearch",
     "JobTransition",
     "Listener",

@@ -135,6 +135,9 @@ class Job(Base):
     model: Mapped[str | None]
     retried_from: Mapped[int | None]
     max_attempts: Mapped[int | None] = mapped_column(Integer)
+    timeout_seconds: Mapped[float | None]
+    # Whether others depend on it, so that its end concerns them
+    is_needed: Mapped[bool] = mapped_column(server_default=text("false"))
     # Where it stands
     status: Mapped[str] = mapped_column(server_default=text("'pending'"))
     attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
@@ -281,10 +284,16 @@ class LogLine(Base):
 
 
 class WaitingJob(Base):
-    """A job that is due far in the future: it enters Procrastinate's tables when it is due."""
+    """A job that is not to run yet: it enters Procrastinate's tables when it is due.
+
+    `needs` counts the jobs on which it depends and that have not completed yet; until it is 0, nothing
+    is due.
+    """
 
     __tablename__ = "waiting_job"
-    __table_args__ = (Index("waiting_job_due_idx", "due_at", "id"),)
+    __table_args__ = (
+        Index("waiting_job_due_idx", "due_at", "id", postgresql_where=text("needs = 0")),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     due_at: Mapped[datetime]
@@ -294,3 +303,4 @@ class WaitingJob(Base):
     lock: Mapped[str | None]
     queueing_lock: Mapped[str | None]
     arguments: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+    needs: Mapped[int] = mapped_column(Integer, server_default=text("0"))

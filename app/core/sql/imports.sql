@@ -11,14 +11,14 @@ SELECT pg_sequence_last_value(
 WITH added AS (
     INSERT INTO job (
         id, created_at, created_by, task, queue, priority, lock, queueing_lock, arguments,
-        scheduled_at, owner_name, model, retried_from, max_attempts, status, attempts,
+        scheduled_at, owner_name, model, retried_from, max_attempts, timeout_seconds, status, attempts,
         cancel_requested_at, abort_requested_at, cancel_acknowledged_at, progress, items_done,
         items_total, message, worker_name, started_at,
         attempt_started_at, ended_at, run_ms, wait_ms, result, result_bytes, error_type,
         error_message
     )
     SELECT id, created_at, created_by, task, queue, priority, lock, queueing_lock, arguments,
-        scheduled_at, owner_name, model, retried_from, max_attempts, status, attempts,
+        scheduled_at, owner_name, model, retried_from, max_attempts, timeout_seconds, status, attempts,
         cancel_requested_at, abort_requested_at, cancel_acknowledged_at, progress, items_done,
         items_total, message, worker_name, started_at,
         attempt_started_at, ended_at, run_ms, wait_ms, nullif(result, 'null'), result_bytes,
@@ -26,7 +26,7 @@ WITH added AS (
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS row (
         id bigint, created_at timestamptz, created_by text, task text, queue text, priority int,
         lock text, queueing_lock text, arguments jsonb, scheduled_at timestamptz, owner_name text,
-        model text, retried_from bigint, max_attempts int, status text, attempts int,
+        model text, retried_from bigint, max_attempts int, timeout_seconds float8, status text, attempts int,
         cancel_requested_at timestamptz, abort_requested_at timestamptz,
         cancel_acknowledged_at timestamptz, progress smallint, items_done bigint, items_total bigint,
         message text, worker_name text, started_at timestamptz, attempt_started_at timestamptz,

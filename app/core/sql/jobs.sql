@@ -1,9 +1,10 @@
 -- name: name
--- Whose job it is and which model it is for; what is null stays as it was.
+-- Whose job it is, which model it is for, how long it may run; what is null stays as it was.
 WITH named AS (
     UPDATE job
     SET owner_name = coalesce(CAST(:owner_name AS text), owner_name),
-        model = coalesce(CAST(:model AS text), model)
+        model = coalesce(CAST(:model AS text), model),
+        timeout_seconds = coalesce(CAST(:timeout_seconds AS float8), timeout_seconds)
     WHERE id = :job_id
     RETURNING id, created_at, task, owner_name, arguments
 )

@@ -115,15 +115,17 @@ GROUP BY 1, 2
 HAVING CASE :dimension WHEN 'model' THEN count(model) > 0 ELSE true END;
 
 -- name: oldest_waiting
--- Since when the job that waits longest has been due.
+-- Since when the job that waits longest has been due: none is that still waits for others.
 SELECT min(due_at) FROM (
     (SELECT created_at AS due_at FROM job
      WHERE status IN ('pending', 'retrying') AND scheduled_at IS NULL
        AND (CAST(:owner_name AS text) IS NULL OR owner_name = :owner_name)
+       AND NOT EXISTS (SELECT FROM waiting_job WHERE waiting_job.id = job.id AND needs > 0)
      ORDER BY created_at LIMIT 1)
     UNION ALL
     (SELECT greatest(created_at, scheduled_at) FROM job
      WHERE status IN ('pending', 'retrying') AND scheduled_at <= now()
        AND (CAST(:owner_name AS text) IS NULL OR owner_name = :owner_name)
+       AND NOT EXISTS (SELECT FROM waiting_job WHERE waiting_job.id = job.id AND needs > 0)
      ORDER BY scheduled_at LIMIT 1)
 ) AS waiting;

@@ -4,20 +4,23 @@
 WITH recorded AS (
     INSERT INTO job
         (id, created_by, task, queue, priority, lock, queueing_lock, arguments, scheduled_at,
-         owner_name, model)
+         owner_name, model, timeout_seconds)
     SELECT nextval(pg_get_serial_sequence('procrastinate_jobs', 'id')),
            nullif(current_setting('application_name'), ''), :task, :queue, :priority, :lock,
            :queueing_lock, CAST(:arguments AS jsonb), :due_at,
            coalesce(CAST(:owner_name AS text), left(CAST(:arguments AS jsonb) ->> 'user', 200)),
-           coalesce(CAST(:model AS text), left(CAST(:arguments AS jsonb) ->> 'model', 200))
+           coalesce(CAST(:model AS text), left(CAST(:arguments AS jsonb) ->> 'model', 200)),
+           :timeout_seconds
     RETURNING id, created_at, task, queue, priority, lock, queueing_lock, arguments, scheduled_at,
               owner_name
 ), searchable AS (
     INSERT INTO job_search (job_id, job_created_at, words)
     SELECT id, created_at, stoker_words(id, task, owner_name, arguments) FROM recorded
 )
-INSERT INTO waiting_job (id, due_at, task, queue, priority, lock, queueing_lock, arguments)
-SELECT id, scheduled_at, task, queue, priority, lock, queueing_lock, arguments FROM recorded
+INSERT INTO waiting_job (id, due_at, task, queue, priority, lock, queueing_lock, arguments, needs)
+SELECT id, coalesce(scheduled_at, created_at), task, queue, priority, lock, queueing_lock, arguments,
+       :needs
+FROM recorded
 RETURNING id;
 
 -- name: is_locked
@@ -34,7 +37,7 @@ SELECT EXISTS (SELECT FROM waiting_job WHERE queueing_lock = :queueing_lock)
 WITH due AS (
     SELECT id, due_at, task, queue, priority, lock, queueing_lock, arguments
     FROM waiting_job
-    WHERE due_at <= :until
+    WHERE needs = 0 AND due_at <= :until
       AND (CAST(:job_id AS bigint) IS NULL OR id = CAST(:job_id AS bigint))
       AND (queueing_lock IS NULL OR NOT EXISTS (
           SELECT FROM procrastinate_jobs AS queued
@@ -51,6 +54,10 @@ WITH due AS (
     RETURNING id
 )
 DELETE FROM waiting_job USING entered WHERE waiting_job.id = entered.id;
+
+-- name: wait_for_followers
+-- One that depends on others may be cancelled by their ends at the same moment: those come first.
+SELECT pg_advisory_xact_lock(4080113723) FROM waiting_job WHERE id = :job_id AND needs > 0;
 
 -- name: cancel
 -- One that still waits is cancelled; its record says by whom.
