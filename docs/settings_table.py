@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,7 +38,7 @@ def table() -> str:
 
 def _default(field: FieldInfo) -> str:
     value: Any = field.default
-    if value in (None, "", ()):
+    if isinstance(value, SecretStr) or value in (None, "", ()):
         return "none"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"

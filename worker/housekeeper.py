@@ -17,7 +17,17 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from procrastinate.exceptions import ConnectorException
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.core import files, follow_ups, incidents, recovery, rollups, sessions, tasks
+from app.core import (
+    alerts,
+    files,
+    follow_ups,
+    incidents,
+    job_events,
+    recovery,
+    rollups,
+    sessions,
+    tasks,
+)
 from app.core.db import SessionFactory, connect_args, make_engine
 from app.core.logging import configure_logging
 from app.core.settings import Settings, SettingsError, load_settings
@@ -90,6 +100,8 @@ class Housekeeper:
             (self._recover, every),
             (self._settle, every),
             (self._open_incidents, every),
+            (self._tell_of_jobs, every),
+            (self._evaluate_alerts, self.settings.alert_seconds),
             (self._cancel_orphans, every),
             (self._open_overlaps, 3600.0),
             (self._expire_files, 60.0),
@@ -147,6 +159,12 @@ class Housekeeper:
 
     def _open_incidents(self) -> None:
         self._with_session(incidents.scan)
+
+    def _tell_of_jobs(self) -> None:
+        self._with_session(job_events.scan)
+
+    def _evaluate_alerts(self) -> None:
+        self._with_session(lambda session: alerts.evaluate(session, self.settings))
 
     def _open_overlaps(self) -> None:
         most = self.settings.overlaps_per_day

@@ -16,7 +16,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from app.core.addresses import is_public
-from app.core.webhooks import Outcome, judge
+from app.core.deliveries import Outcome, judge
 
 _MOST_ANSWER_BYTES = 64 * 1024
 _ANSWER_SECONDS = 2.0

@@ -1,9 +1,10 @@
-"""The courier: a thread of the leading housekeeper that delivers webhooks, many at a time."""
+"""The courier: a thread of the leading housekeeper that delivers webhooks and e-mails, many at a time."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +13,11 @@ from typing import TypeVar
 import structlog
 from sqlalchemy.orm import Session
 
-from app.core import webhooks
+from app.core import deliveries
 from app.core.db import SessionFactory
+from app.core.deliveries import Due, Outcome
 from app.core.settings import Settings
-from app.core.webhooks import Due, Outcome
+from worker import mail
 from worker.posting import post
 
 T = TypeVar("T")
@@ -35,6 +37,7 @@ class Courier:
         self._settings = settings
         self._sessions = sessions
         self._database = ThreadPoolExecutor(2, "webhooks")
+        self._mails = ThreadPoolExecutor(_MOST_OPEN_PER_HOST, "mails")
         self._open: dict[asyncio.Task[None], Due] = {}
         self._is_stopping = threading.Event()
         self._woken: asyncio.Event | None = None
@@ -57,13 +60,14 @@ class Courier:
                 pass
         self._thread.join()
         self._database.shutdown()
+        self._mails.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self) -> None:
         self._woken = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         # Looking names up blocks a thread each.
         self._loop.set_default_executor(ThreadPoolExecutor(_MOST_OPEN // 2, "names"))
-        await self._safely(self._in_database(webhooks.release))
+        await self._safely(self._in_database(deliveries.release))
         while not self._is_stopping.is_set():
             while not self._is_stopping.is_set() and await self._safely(self._claim()):
                 pass
@@ -81,7 +85,7 @@ class Courier:
             return False
         counts = Counter(due.host for due in self._open.values())
         busy = [host for host, count in counts.items() if count >= _MOST_OPEN_PER_HOST]
-        claimed = await self._in_database(lambda session: webhooks.claim(session, limit, busy))
+        claimed = await self._in_database(lambda session: deliveries.claim(session, limit, busy))
         for due in claimed:
             task = asyncio.create_task(self._deliver(due))
             self._open[task] = due
@@ -94,11 +98,16 @@ class Courier:
             self._woken.set()
 
     async def _deliver(self, due: Due) -> None:
+        began = time.monotonic()
         outcome = await self._try(due)
-        pause = self._settings.webhook_retry_seconds
+        seconds = time.monotonic() - began
         # If this fails, the claim lapses and the receiver hears the same event again.
         await self._safely(
-            self._in_database(lambda session: webhooks.record(session, due, outcome, pause))
+            self._in_database(
+                lambda session: deliveries.record(
+                    session, due, outcome, self._settings, seconds=seconds
+                )
+            )
         )
         log.info(
             "webhook.tried",
@@ -112,10 +121,12 @@ class Courier:
 
     async def _try(self, due: Due) -> Outcome:
         try:
-            headers = due.headers()
-        except ValueError:
-            return Outcome(error="the webhook's secret can't be read", is_hopeless=True)
-        try:
+            if mail.is_address(due.url):
+                return await self._mail(due)
+            try:
+                headers = due.headers()
+            except ValueError:
+                return Outcome(error="the webhook's secret can't be read", is_hopeless=True)
             return await post(
                 due.url,
                 headers,
@@ -126,6 +137,16 @@ class Courier:
         except Exception as fault:  # a fault of ours must not be tried for ever
             log.exception("webhook.fault", delivery=due.id)
             return Outcome(error=f"failed: {type(fault).__name__}")
+
+    async def _mail(self, due: Due) -> Outcome:
+        """The talk with the mail server blocks a thread, which is left alone when it takes too long."""
+        send = asyncio.get_running_loop().run_in_executor(
+            self._mails, mail.send, self._settings, due.url, due.payload
+        )
+        try:
+            return await asyncio.wait_for(send, due.timeout_seconds)
+        except TimeoutError:
+            return Outcome(error=f"no answer within {due.timeout_seconds:g} s")
 
     async def _leave(self) -> None:
         open_ = dict(self._open)
@@ -138,7 +159,7 @@ class Courier:
         broken_off = [open_[task] for task in late if task.cancelled()]
         if broken_off:
             await self._safely(
-                self._in_database(lambda session: webhooks.give_back(session, broken_off))
+                self._in_database(lambda session: deliveries.give_back(session, broken_off))
             )
 
     async def _in_database(self, work: Callable[[Session], T]) -> T:

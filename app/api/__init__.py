@@ -8,7 +8,17 @@ from flask import Flask
 def register(app: Flask) -> None:
     """Attach the dialects."""
     # Not at the top: the handlers need app.auth, and that needs app.api.errors.
-    from app.api import defer, events, jobs, platform, queue, schedules, streams, window
+    from app.api import (
+        alerts,
+        defer,
+        events,
+        jobs,
+        platform,
+        queue,
+        schedules,
+        streams,
+        window,
+    )
     from app.api.v1 import blueprint as v1
 
     app.register_blueprint(v1)
@@ -20,3 +30,4 @@ def register(app: Flask) -> None:
     app.register_blueprint(platform.blueprint)
     app.register_blueprint(queue.blueprint)
     app.register_blueprint(schedules.blueprint)
+    app.register_blueprint(alerts.blueprint)

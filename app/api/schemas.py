@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
-from urllib.parse import urlsplit
 
 import orjson
 from flask import request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from app.core import webhooks
+from app.core import addresses, signatures
 from app.core.batches import NewBatch
 from app.core.errors import Invalid
 from app.core.files import LONGEST_EXPIRY_SECONDS, SHORTEST_EXPIRY_SECONDS
@@ -20,6 +19,22 @@ Body = TypeVar("Body", bound=BaseModel)
 _MOST_PAIRS = 16
 _LONGEST_KEY = 64
 _LONGEST_VALUE = 512
+
+
+def _web_address(url: str) -> str:
+    if not addresses.is_web_address(url):
+        raise ValueError("must be an http or https address without a user name")
+    return url
+
+
+def _plain(words: str) -> str:
+    if not words.isprintable() or words != words.strip():
+        raise ValueError("must be one line of text, without blanks around it")
+    return words
+
+
+WebAddress = Annotated[str, Field(max_length=2048), AfterValidator(_web_address)]
+PlainText = Annotated[str, AfterValidator(_plain)]
 
 
 class _Strict(BaseModel):
@@ -36,30 +51,17 @@ class ExpiresAfter(_Strict):
 class Webhook(_Strict):
     """Whom to tell about a batch."""
 
-    url: str = Field(max_length=2048)
+    url: WebAddress
     secret: str | None = Field(None, min_length=1, max_length=256)
     events: list[Event] = Field(["completed", "failed"], min_length=1, max_length=3)
     max_retries: int = Field(3, ge=1, le=10)
     timeout: int = Field(30, ge=5, le=300)
 
-    @field_validator("url")
-    @classmethod
-    def _web_address(cls, url: str) -> str:
-        try:
-            parts = urlsplit(url)
-            is_fit = parts.scheme in ("http", "https") and bool(parts.hostname)
-            is_fit = is_fit and parts.port != 0 and parts.username is None
-        except ValueError:
-            is_fit = False
-        if not is_fit or any(not sign.isprintable() or sign == " " for sign in url):
-            raise ValueError("must be an http or https address without a user name")
-        return url
-
     @field_validator("secret")
     @classmethod
     def _signs(cls, secret: str | None) -> str | None:
         try:
-            webhooks.key(secret or "-")
+            signatures.key(secret or "-")
         except ValueError:
             raise ValueError("must be base64 after 'whsec_'") from None
         return secret

@@ -14,6 +14,7 @@ def register(app: Flask) -> None:
     They are imported here and not above, so that `python -m app.cli.up` loads no Flask.
     """
     from app.cli.adopt import adopt_command
+    from app.cli.alerts import alerts_group
     from app.cli.backup import backup_group
     from app.cli.keys import keys_group
     from app.cli.retention import retention_group
@@ -21,6 +22,7 @@ def register(app: Flask) -> None:
     from app.cli.tasks import tasks_group
     from app.cli.up import up_command
     from app.cli.users import users_group
+    from app.cli.webhooks import webhooks_group
 
     for command in (
         up_command,
@@ -31,5 +33,7 @@ def register(app: Flask) -> None:
         schedules_group,
         retention_group,
         backup_group,
+        webhooks_group,
+        alerts_group,
     ):
         app.cli.add_command(command)

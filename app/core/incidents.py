@@ -11,19 +11,15 @@ from typing import Any
 
 import orjson
 from sqlalchemy import func, select, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.core import audit, job_stats, overlaps
+from app.core import audit, job_stats, overlaps, scans, webhooks
 from app.core.errors import Conflict, NotFound, Refused
 from app.core.models import Incident
-from app.core.models.record import IncidentScan
 from app.core.sql import statement
 
 SOURCES = ("failure", "stall", "slow", "overlap")
 
-# At the first look, and after a long time without a housekeeper.
-_LOOK_BACK = timedelta(hours=24)
 _STATS_HOURS = 24
 # From so many on, what is low or medium counts as high.
 _MANY = 10
@@ -58,6 +54,15 @@ def report(
         "seen_at": seen_at,
     }
     row = session.execute(statement("incidents", "report"), values).one()
+    if row.is_new:
+        event = {
+            "id": str(row.id),
+            "source": source,
+            "risk_level": risk_level,
+            "text": values["text"],
+            "job_id": None if job_id is None else str(job_id),
+        }
+        webhooks.tell(session, webhooks.INCIDENT, event)
     if row.occurrences >= _MANY:
         session.execute(
             update(Incident)
@@ -106,20 +111,12 @@ def scan(session: Session) -> int:
 
     One at a time: a second one at once finds nothing left.
     """
-    session.execute(insert(IncidentScan).values(name="ended").on_conflict_do_nothing())
-    last = session.scalar(
-        select(IncidentScan).where(IncidentScan.name == "ended").with_for_update()
-    )
-    assert last is not None
-    until: datetime = session.execute(statement("incidents", "horizon")).scalar_one()
-    since = max(last.seen_until or until - _LOOK_BACK, until - _LOOK_BACK)
+    window = scans.next_window(session, "ended")
     reported = 0
-    if since < until:
-        window = {"since": since, "until": until}
+    if window is not None:
         reported += _report_failures(session, window)
         reported += _report_stalls(session, window)
         reported += _report_slow(session, window)
-        last.seen_until = until
     session.commit()
     return reported
 

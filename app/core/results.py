@@ -89,9 +89,8 @@ def write(session: Session, batch: Batch, token: UUID, results: Sequence[NewResu
     if row is None:
         session.rollback()
         raise LeaseLost(batch.id)
-    if batch.webhook is not None:
-        counts = {"total": row.total, "completed": row.completed, "failed": row.failed}
-        webhooks.enqueue_progress(session, batch, len(new), counts)
+    counts = {"total": row.total, "completed": row.completed, "failed": row.failed}
+    webhooks.enqueue_progress(session, batch, len(new), counts)
     jobs.announce(session, "batch", batch.id)
     session.commit()
     return str(row.status)

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, exists, func, or_, select, text
 from app.core.models import (
     FINAL,
     IS_OPEN,
+    Alert,
     AuditEntry,
     Batch,
     BrowserSession,
@@ -102,6 +103,7 @@ RULES: dict[str, Rule] = {
             "firing_days",
             ((ScheduleFiring, lambda before: ScheduleFiring.decided_at < before),),
         ),
+        Rule("alert", "alert_days", ((Alert, lambda before: Alert.resolved_at < before),)),
         Rule("audit_entry", "audit_days", ((AuditEntry, lambda before: AuditEntry.at < before),)),
         Rule(
             "webhook_delivery",

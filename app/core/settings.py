@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -236,6 +236,43 @@ class Settings(BaseSettings):
         description="Pause after a webhook's first failed try; each further one is six times "
         "longer, up to an hour.",
     )
+    webhook_retry_hours: float = Field(
+        72.0,
+        gt=0,
+        le=720,
+        description="How long an event is tried again for a webhook endpoint or an e-mail address "
+        "until it is a dead letter.",
+    )
+    alert_seconds: Seconds = Field(
+        15.0, description="How often the housekeeper looks at the figures of the alert rules."
+    )
+    alert_days: float = Field(
+        365.0, gt=0, description="How long alerts are kept after they were resolved."
+    )
+    public_url: str = Field(
+        "",
+        description="Where people find the pages, such as https://stoker.example.org: alerts link "
+        "to them.",
+    )
+    smtp_host: str = Field(
+        "", description="The mail server that alerts go through. Empty: no e-mail is sent."
+    )
+    smtp_port: int = Field(587, ge=1, le=65535, description="The mail server's port.")
+    smtp_security: str = Field(
+        "starttls",
+        pattern="^(starttls|tls|none)$",
+        description="How the way to the mail server is secured: STARTTLS (587), TLS from the "
+        "first byte (465), or not at all.",
+    )
+    smtp_user: str = Field("", description="The login at the mail server. Empty: none.")
+    smtp_password: SecretStr = Field(SecretStr(""), description="The password of that login.")
+    smtp_from: str = Field("stoker@localhost", description="The sender's address of e-mails.")
+    smtp_timeout_seconds: float = Field(
+        10.0,
+        gt=0,
+        le=25,
+        description="Longest time that one step of the talk with the mail server may take.",
+    )
     log_format: str = Field(
         "console", pattern="^(console|json)$", description="Log lines as text or as JSON."
     )
@@ -249,6 +286,13 @@ class Settings(BaseSettings):
         if url and not url.startswith(("postgresql://", "postgres://")):
             raise ValueError("must begin with postgresql://")
         return url
+
+    @field_validator("public_url")
+    @classmethod
+    def _web_address(cls, url: str) -> str:
+        if url and not url.startswith(("http://", "https://")):
+            raise ValueError("must begin with https:// or http://")
+        return url.rstrip("/")
 
     @field_validator("secret_key")
     @classmethod

@@ -21,6 +21,11 @@ _SCOPES_BY_ROLE: dict[str, tuple[str, ...]] = {
     "user": ("read", "submit"),
 }
 
+# Who may hear of everybody's things.
+OPERATING_ROLES = tuple(
+    role for role, scopes in _SCOPES_BY_ROLE.items() if {"operate", "admin"} & set(scopes)
+)
+
 
 @dataclass(frozen=True)
 class Actor:

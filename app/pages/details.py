@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.core import history, queue, results, webhooks
+from app.core import delivery_log, history, queue, results
 from app.core.models import FINAL, Batch, File
 from app.core.queue import Place
 from app.pages.display import about, ago, number, ordinal
@@ -71,7 +71,7 @@ class Details:
         self.failed_requests: list[dict[str, Any]] = (
             results.list_failed(session, batch, limit=_SHOWN_FAILURES)[0] if batch.failed else []
         )
-        self.delivery = webhooks.last_delivery(session, batch.id) if batch.webhook else None
+        self.delivery = delivery_log.last_delivery(session, batch.id) if batch.webhook else None
 
     @property
     def native_status(self) -> str:

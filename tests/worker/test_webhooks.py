@@ -19,9 +19,9 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.core import logs, webhooks
+from app.core.deliveries import Outcome
 from app.core.models import Batch, WebhookDelivery
 from app.core.settings import Settings
-from app.core.webhooks import Outcome
 from tests.conftest import wait_until
 from tests.pages import seed
 from tests.worker.receiver import Heard, Receiver, receive

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-from app.api.v1 import batches, files, jobs, models, queue
+from app.api.v1 import (
+    batches,
+    dead_letters,
+    deliveries,
+    files,
+    jobs,
+    models,
+    queue,
+    webhook_endpoints,
+)
 
 blueprint = Blueprint("v1", __name__, url_prefix="/v1")
 
-for noun in (files, batches, models, queue, jobs):
+for noun in (files, batches, models, queue, jobs, webhook_endpoints, deliveries, dead_letters):
     blueprint.register_blueprint(noun.blueprint)

@@ -1,5 +1,6 @@
 """Stoker's own tables as SQLAlchemy 2 declarative models, one module per noun."""
 
+from app.core.models.alerts import ALERT_KINDS, Alert, AlertRule
 from app.core.models.base import Base
 from app.core.models.batches import FINAL, IS_OPEN, STATUSES, Batch, Request, Result, Suspect
 from app.core.models.files import PURPOSES, File
@@ -33,10 +34,16 @@ from app.core.models.schedules import (
     ScheduleFiring,
 )
 from app.core.models.users import ApiKey, AuditEntry, BrowserSession, SignInLink, User
-from app.core.models.webhooks import DELIVERY_STATUSES, WebhookDelivery
+from app.core.models.webhooks import (
+    DELIVERY_STATUSES,
+    WebhookDelivery,
+    WebhookEndpoint,
+    WebhookTry,
+)
 from app.core.models.workers import Worker
 
 __all__ = [
+    "ALERT_KINDS",
     "DELIVERY_STATUSES",
     "DIMENSIONS",
     "FINAL",
@@ -50,6 +57,8 @@ __all__ = [
     "SPANS",
     "STATUSES",
     "Adoption",
+    "Alert",
+    "AlertRule",
     "ApiKey",
     "Attempt",
     "AuditEntry",
@@ -77,5 +86,7 @@ __all__ = [
     "User",
     "WaitingJob",
     "WebhookDelivery",
+    "WebhookEndpoint",
+    "WebhookTry",
     "Worker",
 ]

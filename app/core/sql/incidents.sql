@@ -15,7 +15,7 @@ SET occurrences = known.occurrences + excluded.occurrences,
         WHEN array_position('{low,medium,high,critical}', excluded.risk_level)
              > array_position('{low,medium,high,critical}', known.risk_level)
         THEN excluded.risk_level ELSE known.risk_level END
-RETURNING id, occurrences;
+RETURNING id, occurrences, known.xmax = 0 AS is_new;
 
 -- name: horizon
 -- Up to when everything is to be seen: what a transaction writes has an earlier time than its commit.

@@ -1,0 +1,126 @@
+"""The figures that alert rules watch, each from an index, from rollups, or from the disk."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from app.core import tallies
+from app.core.models import AlertRule
+from app.core.settings import Settings
+from app.core.sql import statement
+from app.core.tallies import Tally
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a rule of this kind watches, with what it is unless the rule says otherwise.
+
+    `unit` is that of the figure and of the limit. The figure is past a limit that it reaches, or
+    (`is_floor`) falls below.
+    """
+
+    words: str
+    unit: str
+    threshold: float
+    window_seconds: int = 0
+    fewest_jobs: int = 0
+    is_floor: bool = False
+    takes_filter: bool = True
+
+
+KINDS = {
+    "job_failure": Kind("jobs that failed within the window", "jobs", 1, window_seconds=300),
+    "failure_rate": Kind(
+        "failed jobs' share of those that completed or failed within the window",
+        "share",
+        0.5,
+        window_seconds=3600,
+        fewest_jobs=10,
+    ),
+    "queue_age": Kind("age of the oldest job that is due and waits", "seconds", 1800),
+    "no_worker": Kind("time since any worker was heard of", "seconds", 60, takes_filter=False),
+    "slow_job": Kind("longest run of a job that still runs", "seconds", 3600),
+    "disk_low": Kind(
+        "free space of the data folder's disk",
+        "bytes",
+        10 * 2**30,
+        is_floor=True,
+        takes_filter=False,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What was measured, with since when it is so and which job shows it, as far as that is known."""
+
+    value: float
+    since: datetime | None = None
+    job_id: int | None = None
+
+
+def is_past(rule: AlertRule, figure: Figure) -> bool:
+    """Whether the rule's limit is reached, or (a floor) no longer kept."""
+    if KINDS[rule.kind].is_floor:
+        return figure.value < rule.threshold
+    return figure.value >= rule.threshold
+
+
+def measure(session: Session, settings: Settings, rule: AlertRule, now: datetime) -> Figure:
+    """The rule's figure as of `now`."""
+    match rule.kind:
+        case "job_failure" | "failure_rate":
+            return _failures(session, rule, now)
+        case "queue_age" | "slow_job":
+            return _oldest(session, rule, now)
+        case "no_worker":
+            heard_at = session.scalar(statement("alerts", "heard_at")) or rule.created_at
+            return Figure(_seconds(now, heard_at), heard_at)
+        case _:
+            return Figure(float(shutil.disk_usage(settings.var_path).free))
+
+
+def _failures(session: Session, rule: AlertRule, now: datetime) -> Figure:
+    since = now - timedelta(seconds=rule.window_seconds)
+    failed = done = 0
+    for name, by_status in tallies.count(session, _dimension(rule), since=since, until=now).items():
+        if (rule.queue or rule.task or name) == name:
+            failed += by_status.get("failed", Tally()).jobs
+            done += by_status.get("completed", Tally()).jobs
+    job_id = None
+    if failed:
+        job_id = session.scalar(
+            statement("alerts", "last_failure"), {**_filters(rule), "since": since, "now": now}
+        )
+    if rule.kind == "job_failure":
+        return Figure(float(failed), job_id=job_id)
+    known = failed + done
+    share = failed / known if known and known >= rule.fewest_jobs else 0.0
+    return Figure(share, job_id=job_id)
+
+
+def _dimension(rule: AlertRule) -> str:
+    if rule.queue is not None:
+        return "queue"
+    return "status" if rule.task is None else "task"
+
+
+def _oldest(session: Session, rule: AlertRule, now: datetime) -> Figure:
+    row = session.execute(
+        statement("alerts", rule.kind), {**_filters(rule), "now": now}
+    ).one_or_none()
+    if row is None:
+        return Figure(0.0)
+    return Figure(_seconds(now, row.since), row.since, row.job_id)
+
+
+def _filters(rule: AlertRule) -> dict[str, str | None]:
+    return {"queue": rule.queue, "task": rule.task}
+
+
+def _seconds(now: datetime, since: datetime) -> float:
+    return max(0.0, (now - since).total_seconds())
