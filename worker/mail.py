@@ -46,18 +46,24 @@ def send(settings: Settings, url: str, payload: str) -> Outcome:
         return Outcome(fault.smtp_code, f"the mail server refused the e-mail ({fault.smtp_code})")
     except smtplib.SMTPNotSupportedError:
         return Outcome(error="the mail server does not know STARTTLS, or no login")
-    except smtplib.SMTPException:
+    except smtplib.SMTPException as fault:
+        if isinstance(fault.__context__, TimeoutError):
+            return _too_late(settings)
         return Outcome(error="the connection was closed without an answer")
     except ssl.SSLCertVerificationError as fault:
         return Outcome(error=f"the certificate is not valid: {fault.verify_message}")
     except ssl.SSLError:
         return Outcome(error="TLS failed")
     except TimeoutError:
-        return Outcome(error=f"no answer within {settings.smtp_timeout_seconds:g} s")
+        return _too_late(settings)
     except OSError as fault:
         reason = os.strerror(fault.errno) if fault.errno and fault.errno > 0 else "unknown host"
         return Outcome(error=f"can't connect: {reason}")
     return Outcome(250)
+
+
+def _too_late(settings: Settings) -> Outcome:
+    return Outcome(error=f"no answer within {settings.smtp_timeout_seconds:g} s")
 
 
 def _connect(settings: Settings) -> smtplib.SMTP:

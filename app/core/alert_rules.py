@@ -86,8 +86,8 @@ def change(session: Session, rule: AlertRule, actor: str, wanted: dict[str, Any]
     with session.no_autoflush:
         _check(session, rule)
     if changed:
-        rule.updated_at = session.scalars(select(func.clock_timestamp())).one()
         _flush(session, rule.name)
+        rule.updated_at = session.scalars(select(func.clock_timestamp())).one()
         audit.record(session, actor, "alert_rule.update", str(rule.id), ", ".join(sorted(changed)))
     if not rule.is_enabled:
         _end_silently(session, rule)

@@ -75,7 +75,7 @@ def test_every_command_is_documented_with_its_options(app: Flask) -> None:
     page = REFERENCE / "commands.md"
     text = page.read_text()
     real = dict(commands(app))
-    described = {match[1] for match in re.finditer(r"^\| `(flask (?!db)\w+ \w+)", text, re.M)}
+    described = {match[1] for match in re.finditer(r"^\| `(flask (?!db)\w+ [\w-]+)", text, re.M)}
     described |= {match[1] for match in re.finditer(r"^## (flask (?:up|adopt))$", text, re.M)}
     compare("command", page, set(real), described)
     for name, command in real.items():

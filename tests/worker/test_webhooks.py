@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import signal
 import socket
@@ -13,18 +14,31 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.core import logs, webhooks
+from app.core import (
+    alert_rules,
+    alerts,
+    delivery_log,
+    delivery_tests,
+    logs,
+    users,
+    webhook_endpoints,
+    webhooks,
+    workers,
+)
 from app.core.deliveries import Outcome
-from app.core.models import Batch, WebhookDelivery
+from app.core.models import Batch, WebhookDelivery, WebhookEndpoint
 from app.core.settings import Settings
+from app.core.workers import Pulse
 from tests.conftest import wait_until
 from tests.pages import seed
 from tests.worker.receiver import Heard, Receiver, receive
+from tests.worker.smtp_sink import sink
 from tests.worker.stack import Stack, chat
 from worker import posting
 from worker.webhooks import Courier
@@ -89,6 +103,19 @@ def wait_for(session: Session, delivery_id: str, status: str) -> WebhookDelivery
         lambda: delivery(session, delivery_id).status == status, f"{delivery_id} is {status}"
     )
     return delivery(session, delivery_id)
+
+
+def add_endpoint(session: Session, url: str) -> WebhookEndpoint:
+    endpoint = webhook_endpoints.create(
+        session,
+        users.ensure_admin(session),
+        "test",
+        name="hook",
+        url=url,
+        event_types=["batch.completed"],
+    )
+    session.commit()
+    return endpoint
 
 
 # The courier
@@ -202,6 +229,70 @@ def test_a_secret_that_can_not_sign_is_given_up(
     assert receiver.heard == []
 
 
+def test_an_endpoint_hears_under_both_secrets_and_each_try_is_in_the_log(
+    session: Session, receiver: Receiver, start_courier: Callable[[], Courier]
+) -> None:
+    endpoint = add_endpoint(session, receiver.url)
+    old = endpoint.secret
+    webhook_endpoints.rotate_secret(session, endpoint, "test", keep_old=True)
+    session.commit()
+    statuses = iter((503, 200))
+    receiver.answer = lambda _: (next(statuses), {}, b"")
+    webhooks.enqueue(session, seed.add_batch(session, job_id=1), "completed")
+    session.commit()
+    start_courier()
+    (delivery_id,) = session.scalars(select(WebhookDelivery.id))
+    wait_for(session, delivery_id, "delivered")
+    for heard in receiver.heard:
+        for secret in (old, endpoint.secret):
+            assert heard.unwrap(secret).type == "batch.completed"
+    tries = delivery_log.tries_of(session, [delivery_id])[delivery_id]
+    assert [each.status_code for each in tries] == [503, 200]
+    assert [each.error for each in tries] == ["HTTP 503", None]
+    assert all(0 <= each.milliseconds < 60_000 for each in tries)
+
+
+def test_an_endpoint_of_a_private_address_is_given_up_at_once(
+    session: Session, start_courier: Callable[[], Courier]
+) -> None:
+    add_endpoint(session, "http://10.0.0.1/")
+    webhooks.enqueue(session, seed.add_batch(session, job_id=1), "completed")
+    session.commit()
+    start_courier()
+    (delivery_id,) = session.scalars(select(WebhookDelivery.id))
+    dead = wait_for(session, delivery_id, "dead")
+    assert (dead.tries, dead.last_error) == (1, "10.0.0.1 does not have a public address")
+    assert dead.died_at is not None
+
+
+def test_a_test_of_a_rule_reaches_every_target_and_says_what_happened(
+    session: Session,
+    settings: Settings,
+    engine: Engine,
+    receiver: Receiver,
+) -> None:
+    receiver.answer = lambda _: (418, {}, b"")
+    endpoint = add_endpoint(session, receiver.url)
+    targets = ["ops@example.org", endpoint.id]
+    wanted = {"name": "disk", "kind": "disk_low", "targets": targets}
+    rule = alert_rules.create(session, "test", wanted)
+    workers.beat(session, Pulse(uuid4(), "housekeeper", "h", status="running"))
+    with sink() as server:
+        chosen = {"smtp_host": "127.0.0.1", "smtp_port": server.port, "smtp_security": "none"}
+        quick = settings.model_copy(update={**QUICK_RETRIES, **chosen})
+        courier = Courier(quick, sessionmaker(engine, expire_on_commit=False))
+        courier.start()
+        messages = alerts.test_messages(session, quick, rule)
+        mailed, posted = delivery_tests.send(session, list(messages.values()), 30.0)
+        courier.stop()
+    assert (mailed.status, mailed.last_status_code) == ("delivered", 250)
+    assert (posted.status, posted.last_error) == ("dead", "HTTP 418")
+    assert server.mails[0]["Subject"] == "[Stoker] Test: disk"
+    assert "nothing has happened" in server.mails[0].get_content()
+    assert receiver.events == ["alert.test"]
+    assert receiver.heard[0].unwrap(endpoint.secret).data.rule == "disk"
+
+
 # One POST
 
 
@@ -294,6 +385,26 @@ def test_a_name_is_looked_up_once_and_the_address_that_was_checked_is_asked(
     assert send(url, "hooks.example.org").status_code == 200
     assert asked == ["hooks.example.org"]
     assert receiver.heard[0].headers["host"] == f"hooks.example.org:{receiver.port}"
+
+
+def test_a_name_that_turns_private_after_the_check_leads_nowhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = iter(["93.184.216.34", "127.0.0.1", "127.0.0.1"])
+    tried: list[str] = []
+
+    def look_up(host: Any, port: Any, *_: Any, **__: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (next(answers), port))]
+
+    async def connect(infos: Any, **_: Any) -> None:
+        tried.extend(info[4][0] for info in infos)
+        raise OSError(errno.ECONNREFUSED, "refused")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr("aiohttp.connector.aiohappyeyeballs.start_connection", connect)
+    assert send("http://rebind.example.org/") == Outcome(error="can't connect: Connection refused")
+    assert set(tried) == {"93.184.216.34"}
+    assert list(answers) == ["127.0.0.1", "127.0.0.1"]  # nobody was asked again
 
 
 def test_a_redirect_into_the_house_is_not_followed(receiver: Receiver) -> None:
