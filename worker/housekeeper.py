@@ -54,7 +54,7 @@ class Housekeeper:
         self.settings = settings
         self.id = uuid4()
         self.sessions: SessionFactory = sessionmaker(
-            make_engine(settings, "housekeeper", pool_size=6), expire_on_commit=False
+            make_engine(settings, "housekeeper", pool_size=8), expire_on_commit=False
         )
         self.queue_app = make_housekeeping_app(settings)
         self.stopping = threading.Event()

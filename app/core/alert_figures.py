@@ -78,7 +78,9 @@ def measure(session: Session, settings: Settings, rule: AlertRule, now: datetime
         case "queue_age" | "slow_job":
             return _oldest(session, rule, now)
         case "no_worker":
-            heard_at = session.scalar(statement("alerts", "heard_at")) or rule.created_at
+            heard_at = session.execute(
+                statement("alerts", "heard_at"), {"created_at": rule.created_at}
+            ).scalar_one()
             return Figure(_seconds(now, heard_at), heard_at)
         case _:
             return Figure(float(shutil.disk_usage(settings.var_path).free))
@@ -94,7 +96,7 @@ def _failures(session: Session, rule: AlertRule, now: datetime) -> Figure:
     job_id = None
     if failed:
         job_id = session.scalar(
-            statement("alerts", "last_failure"), {**_filters(rule), "since": since, "now": now}
+            statement("alerts", "failure"), {**_filters(rule), "since": since, "now": now}
         )
     if rule.kind == "job_failure":
         return Figure(float(failed), job_id=job_id)

@@ -7,10 +7,10 @@ a message is a delivery (app.core.deliveries) made in the transaction that says 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from app.core import alert_words
@@ -35,7 +35,8 @@ def evaluate(session: Session, settings: Settings, now: datetime | None = None) 
     session.commit()
     for rule_id in rule_ids:
         try:
-            told += _evaluate(session, settings, rule_id, now or datetime.now(UTC))
+            moment = now or session.scalars(select(func.clock_timestamp())).one()
+            told += _evaluate(session, settings, rule_id, moment)
             session.commit()
         except Exception as fault:
             session.rollback()
@@ -173,7 +174,7 @@ def _message(
         return message
     endpoint = session.get(WebhookEndpoint, target)
     if endpoint is None:
-        return None  # its owner could not delete it, but an operator may have, by hand
+        return None  # no rule lets go of an endpoint but by hand, in the database
     return make_delivery(
         type_,
         data,

@@ -138,14 +138,17 @@ def rotate_secret(
 
 
 def sample(session: Session, endpoint: WebhookEndpoint, event_type: str) -> WebhookDelivery:
-    """A made-up event of a type for a test. Raises LimitReached while a test of it goes on."""
+    """A made-up event of a type for a test.
+
+    Raises LimitReached while another test of its owner's goes on: somebody waits for each.
+    """
     open_test = select(WebhookDelivery.id).where(
-        WebhookDelivery.endpoint_id == endpoint.id,
+        WebhookDelivery.owner_id == endpoint.owner_id,
         WebhookDelivery.is_test,
         WebhookDelivery.status == "pending",
     )
     if session.scalar(open_test.limit(1)) is not None:
-        raise LimitReached("A test of this endpoint is under way.", retry_after_seconds=10)
+        raise LimitReached("Another test is under way; one goes at a time.", retry_after_seconds=10)
     return make_delivery(
         event_type,
         _sample_data(event_type),

@@ -29,6 +29,8 @@ WITH due AS MATERIALIZED (
     JOIN webhook_delivery AS delivery USING (id)
     LEFT JOIN webhook_endpoint AS endpoint ON endpoint.id = delivery.endpoint_id
     LEFT JOIN batch ON batch.id = delivery.batch_id AND delivery.endpoint_id IS NULL
+    -- Never unsigned because the batch, and its webhook's secret with it, is gone.
+    WHERE batch.id IS NOT NULL OR delivery.batch_id IS NULL OR delivery.endpoint_id IS NOT NULL
 )
 UPDATE webhook_delivery AS delivery
 SET claimed_until = clock_timestamp() + make_interval(secs => wish.timeout_seconds + 30)
