@@ -19,6 +19,7 @@ from app.core.tallies import Tally
 class Kind:
     """What a rule of this kind watches, with what it is unless the rule says otherwise.
 
+    `words` name it, with places for the filter and the window (app.core.alert_words).
     `unit` is that of the figure and of the limit. The figure is past a limit that it reaches, or
     (`is_floor`) falls below.
     """
@@ -33,17 +34,17 @@ class Kind:
 
 
 KINDS = {
-    "job_failure": Kind("jobs that failed within the window", "jobs", 1, window_seconds=300),
+    "job_failure": Kind("jobs{of} that failed within {window}", "jobs", 1, window_seconds=300),
     "failure_rate": Kind(
-        "failed jobs' share of those that completed or failed within the window",
+        "share of failed jobs{of} within {window}",
         "share",
         0.5,
         window_seconds=3600,
         fewest_jobs=10,
     ),
-    "queue_age": Kind("age of the oldest job that is due and waits", "seconds", 1800),
+    "queue_age": Kind("age of the oldest job{of} that waits", "seconds", 1800),
     "no_worker": Kind("time since any worker was heard of", "seconds", 60, takes_filter=False),
-    "slow_job": Kind("longest run of a job that still runs", "seconds", 3600),
+    "slow_job": Kind("longest run of a job{of} that still runs", "seconds", 3600),
     "disk_low": Kind(
         "free space of the data folder's disk",
         "bytes",

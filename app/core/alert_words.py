@@ -13,10 +13,9 @@ _KILO = 1024.0
 
 def sentence(rule: AlertRule, figure: float) -> str:
     """What is watched, the figure and the limit."""
-    kind = KINDS[rule.kind]
-    what = kind.words.replace("the window", amount(rule.window_seconds, "seconds"))
-    value, limit = amount(figure, kind.unit), amount(rule.threshold, kind.unit)
-    return f"{what}{_of(rule)}: {value} (the limit is {limit})"
+    unit = KINDS[rule.kind].unit
+    value, limit = amount(figure, unit), amount(rule.threshold, unit)
+    return f"{_what(rule)}: {value} (the limit is {limit})"
 
 
 def opened(alert: Alert, public_url: str) -> dict[str, object]:
@@ -51,7 +50,7 @@ def test(rule: AlertRule, public_url: str) -> dict[str, object]:
     lines = [
         f"This is a test of the alert rule {rule.name}: nothing has happened.",
         "",
-        f"It watches: {KINDS[rule.kind].words}{_of(rule)}",
+        f"It watches: {_what(rule)}",
         f"Limit: {amount(rule.threshold, unit)}",
     ]
     return {
@@ -110,6 +109,11 @@ def _link(alert: Alert, public_url: str) -> str:
     if not public_url or alert.job_id is None:
         return public_url
     return f"{public_url}/jobs/{alert.job_id}"
+
+
+def _what(rule: AlertRule) -> str:
+    window = amount(rule.window_seconds, "seconds")
+    return KINDS[rule.kind].words.format(of=_of(rule), window=window)
 
 
 def _of(rule: AlertRule) -> str:

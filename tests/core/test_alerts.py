@@ -94,8 +94,7 @@ def test_the_oldest_waiting_job_of_a_queue_alerts_at_the_limit(
     assert event["data"]["since"] == after(-30).timestamp()
     assert event["data"]["job_id"] == "1"
     assert event["data"]["text"].splitlines() == [
-        "queue_age: age of the oldest job that is due and waits in the queue q: 1 min (the limit"
-        " is 1 min).",
+        "queue_age: age of the oldest job in the queue q that waits: 1 min (the limit is 1 min).",
         "",
         "Since: 2031-05-06 11:59:30 UTC",
         "Noticed: 2031-05-06 12:00:30 UTC",
