@@ -70,7 +70,7 @@ def create_command(
     user_name: str,
     as_json: bool,
 ) -> None:
-    """Let URL hear of events under the name NAME, and print its signing secret, this once."""
+    """Let URL hear of events under the name NAME, and print its id and its signing secret, this once."""
     session = db.session()
     users.ensure_admin(session)  # this may be the first command
     endpoint = webhook_endpoints.create(
@@ -102,7 +102,7 @@ def delete_command(endpoint_id: str, as_json: bool) -> None:
 @click.option("--keep-old", is_flag=True, help="Let the old secret sign too, for 24 hours.")
 @as_json_option
 def rotate_command(endpoint_id: str, keep_old: bool, as_json: bool) -> None:
-    """Give ENDPOINT_ID a new signing secret and print it, this once."""
+    """Give ENDPOINT_ID a new signing secret and print it below the id, this once."""
     session = db.session()
     endpoint = webhook_endpoints.rotate_secret(
         session, _endpoint(endpoint_id), _ACTOR, keep_old=keep_old
@@ -182,7 +182,8 @@ def _endpoint(endpoint_id: str) -> WebhookEndpoint:
 
 
 def _show_secret(endpoint: WebhookEndpoint, as_json: bool) -> None:
-    _say({"id": endpoint.id, "signing_secret": endpoint.secret}, endpoint.secret, as_json)
+    content = {"id": endpoint.id, "signing_secret": endpoint.secret}
+    _say(content, f"{endpoint.id}\n{endpoint.secret}", as_json)
 
 
 def _say(content: dict[str, Any], words: str, as_json: bool) -> None:

@@ -169,9 +169,7 @@ def _message(
     session: Session, target: str, type_: str, data: dict[str, object], *, is_test: bool = False
 ) -> WebhookDelivery | None:
     if is_mailbox(target):
-        message = make_delivery(type_, data, MAIL_SCHEME + target, is_test=is_test)
-        message.host = "e-mail"  # they all go to one server
-        return message
+        return make_delivery(type_, data, MAIL_SCHEME + target, is_test=is_test)
     endpoint = session.get(WebhookEndpoint, target)
     if endpoint is None:
         return None  # no rule lets go of an endpoint but by hand, in the database

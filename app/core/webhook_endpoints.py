@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
-from sqlalchemy import Select, delete, func, select, tuple_
+from sqlalchemy import Select, delete, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from app.core import audit, signatures, webhooks
@@ -90,7 +90,10 @@ def change(
     event_types: Iterable[str] | None = None,
     hears_all: bool | None = None,
 ) -> WebhookEndpoint:
-    """Change what is given; one that was disabled hears again. Raises Invalid and Forbidden."""
+    """Change what is given; one that was disabled hears again.
+
+    What it has not heard yet goes to its new url. Raises Invalid and Forbidden.
+    """
     wanted = {
         "name": endpoint.name if name is None else name,
         "url": endpoint.url if url is None else url,
@@ -104,6 +107,8 @@ def change(
     if changed:
         for column, value in changed.items():
             setattr(endpoint, column, value)
+        if "url" in changed:
+            _send_elsewhere(session, endpoint)
         endpoint.updated_at = session.scalars(select(func.clock_timestamp())).one()
         audit.record(
             session, actor, "webhook_endpoint.update", endpoint.id, ", ".join(sorted(changed))
@@ -112,8 +117,20 @@ def change(
     return endpoint
 
 
+def _send_elsewhere(session: Session, endpoint: WebhookEndpoint) -> None:
+    session.execute(
+        update(WebhookDelivery)
+        .where(WebhookDelivery.endpoint_id == endpoint.id, WebhookDelivery.status != "delivered")
+        .values(url=endpoint.url, host=webhooks.host_of(endpoint.url))
+    )
+
+
 def remove(session: Session, endpoint: WebhookEndpoint, actor: str) -> None:
     """Delete it with its deliveries. Raises Conflict while an alert rule tells it."""
+    # Locked first: whoever makes a rule with it comes before, or finds it gone.
+    session.execute(
+        select(WebhookEndpoint.id).where(WebhookEndpoint.id == endpoint.id).with_for_update()
+    )
     rule = session.scalar(
         select(AlertRule.name).where(AlertRule.targets.contains([endpoint.id])).limit(1)
     )

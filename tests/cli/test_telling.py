@@ -62,8 +62,8 @@ def test_an_endpoint_from_its_making_to_its_end(run: Run, receiver: Receiver, ma
     (row,) = read(run("webhooks", "list", "--json"))
     assert (row["id"], row["hears_all"], row["owner"]) == (made["id"], True, "admin")
     assert made["signing_secret"] not in json.dumps(row)
-    rotated = run("webhooks", "rotate", made["id"], "--keep-old").stdout.strip()
-    assert rotated.startswith("whsec_")
+    shown, rotated = run("webhooks", "rotate", made["id"], "--keep-old").stdout.split()
+    assert (shown, rotated.startswith("whsec_")) == (made["id"], True)
     assert run("webhooks", "test", made["id"]).stdout == "Taken: HTTP 200.\n"
     for secret in (made["signing_secret"], rotated):
         assert receiver.heard[0].unwrap(secret).type == "batch.completed"

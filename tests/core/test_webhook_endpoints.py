@@ -246,6 +246,16 @@ def test_a_change_that_changes_nothing_is_none(session: Session) -> None:
     assert endpoint.updated_at > before
 
 
+def test_what_was_not_heard_yet_goes_to_the_new_url(session: Session) -> None:
+    letter = die(session)
+    (endpoint,) = session.scalars(select(WebhookEndpoint)).all()
+    webhook_endpoints.change(session, endpoint, "test", url="https://NEW.example.org/")
+    dead_letters.retry(session, letter.id, None, "test")
+    session.commit()
+    (due,) = deliveries.claim(session, 10)
+    assert (due.id, due.url, due.host) == (letter.id, endpoint.url, "new.example.org")
+
+
 def test_an_endpoint_that_answers_410_is_disabled_until_it_is_changed(session: Session) -> None:
     endpoint = add_endpoint(session, users.ensure_admin(session), "batch.completed")
     due = make_due(session, endpoint)
