@@ -12,9 +12,10 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from app.core import alert_rules, alerts, delivery_tests, users, webhook_endpoints
+from app.core.alert_figures import KINDS
 from app.core.alert_words import amount
 from app.core.errors import Conflict, Invalid, NotFound, Refused, Unavailable
-from app.core.models import Alert, AlertRule, WebhookDelivery, WebhookEndpoint
+from app.core.models import ALERT_KINDS, Alert, AlertRule, WebhookDelivery, WebhookEndpoint
 from app.core.settings import Settings
 
 NOW = datetime(2031, 5, 6, 12, tzinfo=UTC)
@@ -78,6 +79,10 @@ def types(events: list[dict[str, Any]]) -> list[str]:
 
 
 # What is watched
+
+
+def test_every_kind_that_a_rule_may_have_is_measured() -> None:
+    assert tuple(KINDS) == ALERT_KINDS
 
 
 def test_the_oldest_waiting_job_of_a_queue_alerts_at_the_limit(

@@ -14,9 +14,11 @@ import psycopg
 import pytest
 from flask import Flask
 
+from app.core.alert_figures import KINDS
 from app.core.engines import ModelSpec
 from app.core.models.batches import STATUSES
 from app.core.settings import Settings
+from app.core.webhooks import EVENT_TYPES
 from tests.conftest import ROOT
 from tests.docs.pages import PAGES, REFERENCE, first_words, rows, section
 
@@ -192,6 +194,15 @@ def test_every_error_code_of_the_api_is_documented() -> None:
         if re.fullmatch(r"`[a-z_]+`", row[0])
     }
     compare("error code", page, real, described)
+
+
+def test_every_event_type_and_every_kind_of_alert_is_documented() -> None:
+    page = REFERENCE / "webhooks.md"
+    said = section(page, "## Webhook endpoints")
+    real = set(re.findall(r"`((?:batch|job|incident)\.[a-z]+)`", said))
+    compare("event type", page, set(EVENT_TYPES), real)
+    page = REFERENCE / "alerts.md"
+    compare("kind", page, set(KINDS), set(first_words(section(page, "## Kinds"))) - {"kind"})
 
 
 def test_every_status_of_a_batch_is_documented_and_drawn() -> None:

@@ -62,6 +62,31 @@ def test_a_job_can_be_deferred_and_fetched_after_the_upgrade(url: str, db: Conne
     assert fetched == ("doing",)
 
 
+def test_deliveries_from_before_there_were_endpoints_have_their_owner_and_their_death(
+    url: str, db: Connection
+) -> None:
+    command.upgrade(alembic_config(url), "0002")
+    db.execute("INSERT INTO user_account (id, name, role) VALUES (5, 'kim', 'user')")
+    db.execute(
+        "INSERT INTO batch (id, owner_id, input_file_id, endpoint, completion_window, fingerprint,"
+        " expires_at) VALUES ('batch_1', 5, 'file-1', '/v1/responses', '24h', '', now())"
+    )
+    for delivery, status in (("evt_1", "dead"), ("evt_2", "pending")):
+        db.execute(
+            "INSERT INTO webhook_delivery (id, batch_id, type, url, host, payload, status,"
+            " last_tried_at) VALUES (%s, 'batch_1', 'batch.failed', 'https://x', 'x', '{}', %s,"
+            " '2026-03-04')",
+            [delivery, status],
+        )
+
+    schema.upgrade(url)
+
+    rows = db.execute(
+        "SELECT owner_id, died_at = last_tried_at FROM webhook_delivery ORDER BY id"
+    ).fetchall()
+    assert rows == [(5, True), (5, None)]
+
+
 def test_upgrading_again_changes_nothing(url: str, db: Connection) -> None:
     # Any change of the catalogue or of a row leaves a newer transaction's number.
     traces = (

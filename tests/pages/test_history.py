@@ -12,9 +12,10 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.core import jobs, webhooks
+from app.core import deliveries, jobs
+from app.core.deliveries import Outcome
 from app.core.models import Batch
-from app.core.webhooks import Outcome
+from app.core.settings import Settings
 from tests.pages import seed
 from tests.pages.conftest import Complaints, wait_until_live, wait_until_so
 
@@ -356,8 +357,8 @@ def test_a_webhook_that_is_heard_while_one_looks_shows_it(
     seed.add_delivery(session, batch, "evt_a")
     page = open_page("/history/batch_a")
     wait_until_live(page)
-    (due,) = webhooks.claim(session, 1)
-    webhooks.record(session, due, Outcome(200), 5.0)
+    (due,) = deliveries.claim(session, 1)
+    deliveries.record(session, due, Outcome(200), Settings())
     expect(page.locator("#batch-webhook")).to_have_text("Delivered just now")
 
 

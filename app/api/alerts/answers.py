@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from app.api.openapi import Answer, Limit, Offset, Query
 from app.api.schemas import PlainText
@@ -13,7 +13,16 @@ from app.core import alert_rules
 from app.core.alert_figures import KINDS
 from app.core.models import Alert, AlertRule
 
-KindName = Literal["job_failure", "failure_rate", "queue_age", "no_worker", "slow_job", "disk_low"]
+
+def _known(kind: str) -> str:
+    if kind not in KINDS:
+        raise ValueError(f"must be one of {', '.join(KINDS)}")
+    return kind
+
+
+KindName = Annotated[
+    str, AfterValidator(_known), WithJsonSchema({"type": "string", "enum": list(KINDS)})
+]
 _Name = Annotated[PlainText, Field(min_length=1, max_length=200)]
 _Target = Annotated[str, Field(min_length=1, max_length=254)]
 _Targets = Annotated[list[_Target], Field(min_length=1, max_length=alert_rules.MOST_TARGETS)]
@@ -42,6 +51,7 @@ class NewRule(BaseModel):
 class ChangedRule(BaseModel):
     """PATCH /api/alerts/{id}: what is to be another. A `queue` or `task` of null means any."""
 
+    # Only what was sent is read: the defaults stand for nothing.
     model_config = ConfigDict(extra="forbid")
 
     name: _Name = ""
