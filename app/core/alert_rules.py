@@ -20,6 +20,7 @@ from app.core.models import Alert, AlertRule, WebhookEndpoint
 COOLDOWN_SECONDS = 900
 LONGEST_WINDOW_SECONDS = 7 * 86400
 MOST_TARGETS = 20
+MOST_FEWEST_JOBS = 10**6
 
 # What every look costs is bounded by their number.
 _MOST_RULES = 200
@@ -124,6 +125,8 @@ def end_silence(session: Session, rule: AlertRule, actor: str) -> AlertRule:
 
 def _check(session: Session, rule: AlertRule) -> None:
     kind = KINDS[rule.kind]
+    if not rule.name or rule.name != rule.name.strip() or not rule.name.isprintable():
+        raise Invalid("name must be one line of text, without blanks around it.", param="name")
     if not math.isfinite(rule.threshold) or rule.threshold <= 0:
         raise Invalid("threshold must be more than 0.", param="threshold")
     if kind.unit == "share" and rule.threshold > 1:
@@ -134,6 +137,13 @@ def _check(session: Session, rule: AlertRule) -> None:
         raise Invalid(
             f"window_seconds must be from 1 to {LONGEST_WINDOW_SECONDS}.", param="window_seconds"
         )
+    if not 0 <= rule.cooldown_seconds <= LONGEST_WINDOW_SECONDS:
+        raise Invalid(
+            f"cooldown_seconds must be from 0 to {LONGEST_WINDOW_SECONDS}.",
+            param="cooldown_seconds",
+        )
+    if not 0 <= rule.fewest_jobs <= MOST_FEWEST_JOBS:
+        raise Invalid(f"fewest_jobs must be from 0 to {MOST_FEWEST_JOBS}.", param="fewest_jobs")
     if rule.queue is not None and rule.task is not None:
         raise Refused("A rule watches one queue or one task, not both.", param="queue")
     if not kind.takes_filter and (rule.queue is not None or rule.task is not None):

@@ -57,7 +57,7 @@ def create(
     hears_all: bool = False,
 ) -> WebhookEndpoint:
     """A new one, with its secret. Raises Invalid, Forbidden (`hears_all`) and Refused (too many)."""
-    types = _checked(owner, url, event_types, hears_all)
+    types = _checked(owner, name, url, event_types, hears_all)
     # Their number is looked at by one at a time.
     session.execute(select(User.id).where(User.id == owner.id).with_for_update())
     known = session.scalar(
@@ -101,7 +101,9 @@ def change(
     }
     owner = session.get_one(User, endpoint.owner_id)
     types = endpoint.event_types if event_types is None else event_types
-    wanted["event_types"] = _checked(owner, str(wanted["url"]), types, bool(wanted["hears_all"]))
+    wanted["event_types"] = _checked(
+        owner, str(wanted["name"]), str(wanted["url"]), types, bool(wanted["hears_all"])
+    )
     wanted["disabled_at"] = None
     changed = {key: value for key, value in wanted.items() if getattr(endpoint, key) != value}
     if changed:
@@ -196,8 +198,12 @@ def _visible(owner_id: int | None) -> Select[WebhookEndpoint]:
     return query if owner_id is None else query.where(WebhookEndpoint.owner_id == owner_id)
 
 
-def _checked(owner: User, url: str, event_types: Iterable[str], hears_all: bool) -> list[str]:
+def _checked(
+    owner: User, name: str, url: str, event_types: Iterable[str], hears_all: bool
+) -> list[str]:
     """The types, each once."""
+    if not name.strip() or not name.isprintable():
+        raise Invalid("An endpoint has a name of one line.", param="name")
     types = list(dict.fromkeys(event_types))
     for each in types:
         if each not in EVENT_TYPES:

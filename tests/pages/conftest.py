@@ -64,7 +64,8 @@ def session(session: Session) -> Iterator[Session]:
     """As everywhere, and no batch is left for the next test."""
     yield session
     session.rollback()
-    session.execute(text("TRUNCATE batch, file, request, result, webhook_delivery, worker"))
+    tables = "batch, file, request, result, webhook_delivery, webhook_try, worker"
+    session.execute(text(f"TRUNCATE {tables}"))
     session.commit()
 
 

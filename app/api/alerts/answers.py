@@ -26,7 +26,7 @@ KindName = Annotated[
 _Name = Annotated[PlainText, Field(min_length=1, max_length=200)]
 _Target = Annotated[str, Field(min_length=1, max_length=254)]
 _Targets = Annotated[list[_Target], Field(min_length=1, max_length=alert_rules.MOST_TARGETS)]
-_Count = Annotated[int, Field(ge=0, le=10**6)]
+_Count = Annotated[int, Field(ge=0, le=alert_rules.MOST_FEWEST_JOBS)]
 _Seconds = Annotated[int, Field(ge=0, le=alert_rules.LONGEST_WINDOW_SECONDS)]
 _Limit = Annotated[float, Field(gt=0, le=1e18)]
 
