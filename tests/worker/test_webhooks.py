@@ -396,8 +396,8 @@ def test_a_name_that_turns_private_after_the_check_leads_nowhere(
     def look_up(host: Any, port: Any, *_: Any, **__: Any) -> list[Any]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (next(answers), port))]
 
-    async def connect(infos: Any, **_: Any) -> None:
-        tried.extend(info[4][0] for info in infos)
+    async def connect(addr_infos: Any, **_: Any) -> None:
+        tried.extend(info[4][0] for info in addr_infos)
         raise OSError(errno.ECONNREFUSED, "refused")
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
