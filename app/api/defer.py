@@ -62,6 +62,7 @@ def defer() -> Deferred:
             body.task,
             body.args,
             g.actor,
+            settings=current_settings(),
             priority=body.priority,
             lock=body.lock,
             schedule_at=body.schedule_at,

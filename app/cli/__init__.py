@@ -16,6 +16,7 @@ def register(app: Flask) -> None:
     from app.cli.adopt import adopt_command
     from app.cli.backup import backup_group
     from app.cli.keys import keys_group
+    from app.cli.queues import queues_group
     from app.cli.retention import retention_group
     from app.cli.schedules import schedules_group
     from app.cli.tasks import tasks_group
@@ -29,6 +30,7 @@ def register(app: Flask) -> None:
         keys_group,
         tasks_group,
         schedules_group,
+        queues_group,
         retention_group,
         backup_group,
     ):

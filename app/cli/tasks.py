@@ -66,7 +66,9 @@ def run_command(
     arguments = dict(pair(text) for text in pairs)
     if path is not None:
         arguments["file_id"] = _upload(session, user.id, path)
-    job_id = tasks.defer_task(session, name, arguments, users.actor_of(user))
+    job_id = tasks.defer_task(
+        session, name, arguments, users.actor_of(user), settings=current_settings()
+    )
     session.commit()
     if not watch:
         click.echo(json.dumps({"job_id": job_id}) if as_json else f"Job {job_id} is deferred.")

@@ -250,6 +250,7 @@ def _defer_for_owner(session: Session, schedule: Schedule, lock: str | None) -> 
             schedule.task,
             schedule.arguments,
             actor,
+            settings=None,
             priority=schedule.priority,
             lock=lock,
         )

@@ -12,12 +12,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from sqlalchemy.orm import Session
 
-from app.core import batches, jobs, waiting_jobs
+from app.core import batches, jobs, limits, queue, waiting_jobs
 from app.core.errors import Invalid, NotFound
+from app.core.settings import Settings
 from app.core.users import Actor, authorize
 
 # Long work that needs no engine; it never waits for a batch's turn, nor a batch for it.
-QUEUE = "tasks"
+QUEUE = queue.TASKS
 # All that our worker reads, as patterns of LIKE.
 WORKER_QUEUES = (QUEUE, batches.QUEUE, "model:%")
 
@@ -219,6 +220,7 @@ def defer_task(
     arguments: dict[str, Any],
     actor: Actor,
     *,
+    settings: Settings | None,
     priority: int = 0,
     lock: str | None = None,
     schedule_at: datetime | None = None,
@@ -226,9 +228,11 @@ def defer_task(
 ) -> int:
     """Defer a built-in task for whoever asks; returns the job's id. The caller commits.
 
-    Raises as `check`.
+    `settings` have the limits that it must keep; None for none. Raises as `check`, and LimitReached.
     """
     checked = check(session, name, arguments, actor)
+    if settings is not None:
+        limits.check_job(session, settings, actor.user_id)
     return jobs.defer(
         session,
         name,

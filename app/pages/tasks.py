@@ -10,10 +10,10 @@ from flask import Blueprint, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from app.core import audit, tasks
-from app.core.errors import Forbidden, Invalid
+from app.core.errors import Forbidden, Invalid, LimitReached, StokerError
 from app.core.tasks import TaskSpec
 from app.core.users import authorize
-from app.extensions import db
+from app.extensions import current_settings, db
 
 blueprint = Blueprint("tasks", __name__, url_prefix="/tasks")
 
@@ -51,16 +51,18 @@ def start(name: str) -> ResponseReturnValue:
     """Start a task with what the form says; then show its job."""
     session = db.session()
     try:
-        job_id = tasks.defer_task(session, name, _arguments(tasks.get(name)), g.actor)
-    except Invalid as refusal:
+        job_id = tasks.defer_task(
+            session, name, _arguments(tasks.get(name)), g.actor, settings=current_settings()
+        )
+    except (Invalid, LimitReached) as refusal:
         session.rollback()
-        return _page(name, refusal), 400
+        return _page(name, refusal), refusal.http_status
     audit.record(session, g.actor.label, "task.start", str(job_id), name)
     session.commit()
     return redirect(url_for("jobs.show", job_id=job_id), 303)
 
 
-def _page(at_fault: str | None = None, refusal: Invalid | None = None) -> str:
+def _page(at_fault: str | None = None, refusal: StokerError | None = None) -> str:
     return render_template(
         "tasks/index.html",
         tasks=[

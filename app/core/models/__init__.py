@@ -14,6 +14,7 @@ from app.core.models.jobs import (
     QueueWorker,
     WaitingJob,
 )
+from app.core.models.queues import QueuePause
 from app.core.models.record import (
     DIMENSIONS,
     RISK_LEVELS,
@@ -64,6 +65,7 @@ __all__ = [
     "JobTransition",
     "Listener",
     "LogLine",
+    "QueuePause",
     "QueueWorker",
     "Request",
     "Result",
