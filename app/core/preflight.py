@@ -35,11 +35,12 @@ def check(session: Session, settings: Settings, input_file_id: str) -> None:
             Worker.last_heartbeat_at > heard_since,
         )
     ).all()
-    for complaint in (_heat, _shortage):
-        found = [complaint(settings, each, input_file_id) for each in metrics]
-        if found and all(found):
-            words, code = found[0] or ("", "")
-            raise Unavailable(words, code=code, retry_after_seconds=_RETRY_SECONDS)
+    hot = [_heat(settings, each) for each in metrics]
+    if hot and all(hot):
+        raise Unavailable(str(hot[0]), code="gpu_too_hot", retry_after_seconds=_RETRY_SECONDS)
+    short = [_shortage(settings, each, input_file_id) for each in metrics]
+    if short and all(short):
+        raise Unavailable(str(short[0]), code="no_memory", retry_after_seconds=_RETRY_SECONDS)
 
 
 def _require_worker(session: Session, settings: Settings) -> None:
@@ -58,23 +59,19 @@ def _require_worker(session: Session, settings: Settings) -> None:
         )
 
 
-def _heat(
-    settings: Settings, metrics: dict[str, Any], input_file_id: str
-) -> tuple[str, str] | None:
+def _heat(settings: Settings, metrics: dict[str, Any]) -> str | None:
     celsius, most = metrics.get("gpu_temperature"), settings.gpu_max_celsius
     if celsius is None or not most or celsius < most:
         return None
-    return f"The GPU has {celsius} °C, and from {most} °C on no batch is accepted.", "gpu_too_hot"
+    return f"The GPU has {celsius:g} °C, and from {most} °C on no batch is accepted."
 
 
-def _shortage(
-    settings: Settings, metrics: dict[str, Any], input_file_id: str
-) -> tuple[str, str] | None:
+def _shortage(settings: Settings, metrics: dict[str, Any], input_file_id: str) -> str | None:
     """A worker that could not load a model for want of memory says so as long as that is true."""
     short = metrics.get("short_of_memory")
     if not short or _first_model(storage.path(settings, input_file_id)) != short["model"]:
         return None
-    return short["message"], "no_memory"
+    return str(short["message"])
 
 
 def _first_model(path: Path) -> str | None:
