@@ -90,7 +90,8 @@ def search() -> answers.SearchResult:
     )
 
 
-# What an answer, or what it says of a waiting job, is made of: a page of a thousand takes half as long without the rest.
+# What an answer is made of: a page of a thousand takes half as long without the rest. The last three
+# tell why one waits.
 _COLUMNS = (
     "id",
     "task",
