@@ -24,6 +24,9 @@ _WORKER_FIGURES = {
     "memory_bytes": "Memory of the worker's process.",
     "host_memory_percent": "Memory of the machine that is in use.",
     "host_cpu_percent": "Processor time of the machine that is in use.",
+    "gpu_memory_percent": "Memory of the fullest GPU that is in use.",
+    "gpu_utilization": "Percentage of time in which the busiest GPU computes.",
+    "gpu_temperature": "Degrees Celsius of the hottest GPU.",
 }
 
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 from uuid import uuid4
 
 import psutil
@@ -23,7 +24,8 @@ from app.core.engines import RegistryError, RegistryFile
 from app.core.logging import configure_logging
 from app.core.settings import Settings, SettingsError, load_settings
 from app.core.workers import Pulse
-from worker import own_log
+from worker import gpu, own_log
+from worker.admission import Admission
 from worker.engine import Engine
 from worker.heart import Heart
 from worker.house import Helpers, House
@@ -96,6 +98,7 @@ async def run(settings: Settings, registry: RegistryFile) -> int:
     )
     house.helpers.warm()
     with tasks_app.replace_connector(make_connector(settings, house.patience)) as app:
+        app.job_manager = Admission(app.connector, settings)
         async with app.open_async():
             workers = [
                 make_step_worker(app, house),
@@ -187,6 +190,8 @@ async def _run(worker: Worker) -> None:
 def _pulse_of(
     house: House, workers: Sequence[Worker], stopping: asyncio.Event
 ) -> Callable[[], Pulse]:
+    library = gpu.find_library()
+
     def pulse() -> Pulse:
         turns = house.turns
         engine = turns.engine
@@ -197,6 +202,16 @@ def _pulse_of(
         elif engine.status == "starting":
             status = "loading"
         process = psutil.Process()
+        metrics: dict[str, Any] = {
+            "memory_bytes": process.memory_info().rss,
+            "host_memory_percent": psutil.virtual_memory().percent,
+            "host_cpu_percent": psutil.cpu_percent(),
+            "engine_deaths": engine.deaths,
+            "tokens_per_second": round(house.tokens.rate(), 1),
+            **gpu.figures(library),
+        }
+        if (short := engine.shortage()) is not None:
+            metrics["short_of_memory"] = {"model": short[0], "message": short[1]}
         return Pulse(
             id=house.worker_id,
             kind="worker",
@@ -210,13 +225,7 @@ def _pulse_of(
                 worker.worker_id for worker in workers if worker.worker_id is not None
             ],
             models=sorted(house.registry.read().models),
-            metrics={
-                "memory_bytes": process.memory_info().rss,
-                "host_memory_percent": psutil.virtual_memory().percent,
-                "host_cpu_percent": psutil.cpu_percent(),
-                "engine_deaths": engine.deaths,
-                "tokens_per_second": round(house.tokens.rate(), 1),
-            },
+            metrics=metrics,
         )
 
     return pulse

@@ -116,7 +116,7 @@ class Housekeeper:
                 misfire_grace_time=60,
             )
         courier = Courier(self.settings, self.sessions)
-        scheduling = Scheduling(self.sessions)
+        scheduling = Scheduling(self.sessions, settings=self.settings)
         for first in (self._remove_leftovers, upkeep.make_partitions):
             self._safely(first)()
         scheduler.start()

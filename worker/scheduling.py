@@ -12,6 +12,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from app.core import schedule_firings
 from app.core.db import SessionFactory
+from app.core.settings import Settings
 
 log = structlog.get_logger("housekeeper")
 
@@ -32,7 +33,9 @@ class Scheduling:
         sessions: SessionFactory,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         elapsed: Callable[[], float] = time.monotonic,
+        settings: Settings | None = None,
     ) -> None:
+        self._settings = settings
         self._sessions = sessions
         self._now = now
         self._elapsed = elapsed
@@ -85,7 +88,9 @@ class Scheduling:
         silent_seconds = self._elapsed() - self._fired.get(schedule_id, self._began)
         try:
             with self._sessions() as session:
-                done = schedule_firings.fire(session, schedule_id, self._now(), silent_seconds)
+                done = schedule_firings.fire(
+                    session, schedule_id, self._now(), silent_seconds, settings=self._settings
+                )
                 session.commit()
         except (OperationalError, InterfaceError):
             raise  # the database is away: all wait

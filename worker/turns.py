@@ -10,7 +10,7 @@ from typing import Protocol
 
 import structlog
 
-from app.core import queue
+from app.core import admission, queue
 from app.core.db import SessionFactory
 from app.core.engines import ModelSpec, RegistryFile
 from app.core.errors import NotFound
@@ -186,7 +186,11 @@ class Turns:
 
     def _read(self) -> tuple[tuple[int, int] | None, list[queue.WaitingModel]]:
         with self.sessions() as session:
-            return queue.first_arriving(session), queue.list_waiting_models(session)
+            holds = admission.read(session, self.settings)
+            arriving = queue.first_arriving(session)
+            if holds.is_full:
+                return arriving, []
+            return arriving, queue.list_waiting_models(session, holds.crowded)
 
     def _has_room(self, waiting: list[queue.WaitingModel]) -> bool:
         """One batch on deck is enough, unless a more urgent one waits behind it."""

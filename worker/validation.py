@@ -98,7 +98,7 @@ def _copy_requests(
     ):
         for number, position, line in read_lines(file, check.limits.max_line_bytes):
             findings.total += 1
-            if findings.total > check.limits.max_requests:
+            if 0 < check.limits.max_requests < findings.total:
                 raise LineError(
                     "too_many_tasks",
                     f"A batch holds at most {check.limits.max_requests} requests.",

@@ -62,7 +62,7 @@ def post() -> Deferred:
         body.args,
         g.actor,
         body.terms(),
-        horizon_seconds=current_settings().waiting_horizon_seconds,
+        settings=current_settings(),
     )
     session.commit()
     job = job_record.get(session, str(deferred.job_id), g.actor.owner_name)

@@ -13,7 +13,7 @@ from app.api.schemas import read_body
 from app.auth import needs
 from app.core import audit, tasks
 from app.core.errors import Invalid
-from app.extensions import db
+from app.extensions import current_settings, db
 
 blueprint = Blueprint("events", __name__, url_prefix="/api/events")
 
@@ -60,7 +60,9 @@ def export() -> Deferred:
     if body.camera_id:
         asked["source"] = body.camera_id
     session = db.session()
-    job_id = tasks.defer_task(session, "export", {"what": "events", **asked}, g.actor)
+    job_id = tasks.defer_task(
+        session, "export", {"what": "events", **asked}, g.actor, settings=current_settings()
+    )
     audit.record(session, g.actor.label, "events.export", str(job_id))
     session.commit()
     return Deferred(

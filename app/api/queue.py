@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from flask import Blueprint, g
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.openapi import Answer, describe
+from app.api.schemas import read_body
+from app.api.v1.models import registry
 from app.auth import needs
-from app.core import job_actions, job_retries, job_stats, queue_stats
+from app.core import job_actions, job_retries, job_stats, models, queue_pauses, queue_stats
 from app.core.models import Worker
 from app.core.queue_stats import QueueFigures
 from app.extensions import current_settings, db
@@ -59,13 +62,34 @@ class Queue(Answer):
     average_wait_seconds: float | None
     average_run_seconds: float | None
     p95_run_seconds: float | None
+    paused_at: datetime | None
+    paused_by: str | None
+    pause_reason: str | None
 
 
 class Queues(Answer):
-    """Every queue that ever had a job."""
+    """Every queue that ever had a job, or is paused."""
 
     queues: list[Queue]
     count: int
+
+
+class PauseBody(BaseModel):
+    """POST /api/queues/{name}/pause."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+    reason: Annotated[str, Field(min_length=1, max_length=queue_pauses.LONGEST_REASON)]
+
+
+class QueuePause(Answer):
+    """Whether workers fetch from a queue; if not, who wanted that, why and since when."""
+
+    name: str
+    is_paused: bool
+    paused_at: datetime | None
+    paused_by: str | None
+    reason: str | None
 
 
 class WorkerRow(Answer):
@@ -146,9 +170,43 @@ def restart_job(job_id: str) -> JobMessage:
 @needs("read")
 @describe(answer=Queues)
 def list_queues() -> Queues:
-    """Every queue, what it holds, and how it did in the last 24 hours."""
-    found = [_queue(each) for each in queue_stats.queues(db.session(), g.actor.owner_name)]
+    """Every queue, what it holds, how it did in the last 24 hours, and whether it is paused."""
+    session = db.session()
+    pauses = {pause.queue: pause for pause in queue_pauses.list_pauses(session)}
+    figures = queue_stats.queues(session, g.actor.owner_name, also=pauses)
+    found = [_queue(each, pauses.get(each.name)) for each in figures]
     return Queues(queues=found, count=len(found))
+
+
+@blueprint.post("/queues/<path:name>/pause")
+@needs("operate")
+@describe(body=PauseBody, answer=QueuePause, errors=(422,))
+def pause(name: str) -> QueuePause:
+    """Let no worker fetch from a queue; what runs goes on. A pause that is there stays as it is."""
+    body = read_body(PauseBody)
+    session = db.session()
+    made = queue_pauses.pause(
+        session, name, body.reason, g.actor.label, models=registry().models.keys()
+    )
+    session.commit()
+    return QueuePause(
+        name=name,
+        is_paused=True,
+        paused_at=made.paused_at,
+        paused_by=made.paused_by,
+        reason=made.reason,
+    )
+
+
+@blueprint.delete("/queues/<path:name>/pause")
+@needs("operate")
+@describe(answer=QueuePause, errors=(422,))
+def resume(name: str) -> QueuePause:
+    """Let workers fetch from a queue again; one that is not paused stays so."""
+    session = db.session()
+    queue_pauses.resume(session, name, g.actor.label, models=registry().models.keys())
+    session.commit()
+    return QueuePause(name=name, is_paused=False, paused_at=None, paused_by=None, reason=None)
 
 
 @blueprint.get("/workers")
@@ -164,7 +222,7 @@ def list_workers() -> Workers:
     return Workers(workers=workers, count=len(workers))
 
 
-def _queue(each: QueueFigures) -> Queue:
+def _queue(each: QueueFigures, pause: models.QueuePause | None) -> Queue:
     return Queue(
         name=each.name,
         **each.counts,
@@ -173,6 +231,9 @@ def _queue(each: QueueFigures) -> Queue:
         average_wait_seconds=each.average_wait_seconds,
         average_run_seconds=each.average_run_seconds,
         p95_run_seconds=each.p95_run_seconds,
+        paused_at=pause.paused_at if pause else None,
+        paused_by=pause.paused_by if pause else None,
+        pause_reason=pause.reason if pause else None,
     )
 
 

@@ -118,7 +118,9 @@ def delete(schedule_id: str) -> Response:
 def run(schedule_id: str) -> answers.Run:
     """Run a schedule now, besides its planned times."""
     session = db.session()
-    firing = schedules.run(session, schedule_id, g.actor, now=datetime.now(UTC))
+    firing = schedules.run(
+        session, schedule_id, g.actor, now=datetime.now(UTC), settings=current_settings()
+    )
     session.commit()
     return answers.Run(
         schedule_id=str(firing.schedule_id),

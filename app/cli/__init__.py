@@ -20,6 +20,7 @@ def register(app: Flask) -> None:
     from app.cli.doctor import doctor_command
     from app.cli.jobs import jobs_group
     from app.cli.keys import keys_group
+    from app.cli.queues import queues_group
     from app.cli.retention import retention_group
     from app.cli.schedules import schedules_group
     from app.cli.tasks import tasks_group
@@ -39,6 +40,7 @@ def register(app: Flask) -> None:
         tasks_group,
         schedules_group,
         jobs_group,
+        queues_group,
         retention_group,
         backup_group,
         webhooks_group,

@@ -100,7 +100,7 @@ def submit_command(
             filename="stdin.jsonl" if file == "-" else Path(file).name,
         )
         try:
-            batch = batches.create(session, owner_id, request)
+            batch = batches.create(session, owner_id, request, settings=settings)
         except StokerError:
             files.remove_bytes(settings, [draft.id])  # its row is not committed
             raise

@@ -135,7 +135,9 @@ def delete_command(schedule_id: str, as_json: bool) -> None:
 def run_command(schedule_id: str, as_json: bool) -> None:
     """Run the schedule SCHEDULE_ID now, besides its planned times."""
     session = db.session()
-    firing = schedules.run(session, schedule_id, _operator(session), now=datetime.now(UTC))
+    firing = schedules.run(
+        session, schedule_id, _operator(session), now=datetime.now(UTC), settings=current_settings()
+    )
     session.commit()
     _say(f"Job {firing.job_id} is deferred.", {"job_id": firing.job_id}, as_json=as_json)
 

@@ -107,7 +107,7 @@ def run_command(
         arguments,
         users.actor_of(user),
         terms,
-        horizon_seconds=current_settings().waiting_horizon_seconds,
+        settings=current_settings(),
     )
     session.commit()
     job_id = deferred.job_id

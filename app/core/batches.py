@@ -11,10 +11,11 @@ from typing import Any
 from sqlalchemy import Select, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from app.core import jobs, stops
+from app.core import jobs, limits, preflight, queue, stops
 from app.core.errors import Conflict, Invalid, NotFound
 from app.core.ids import new_id
 from app.core.models import FINAL, Batch, File, User
+from app.core.settings import Settings
 
 ENDPOINTS = (
     "/v1/chat/completions",
@@ -23,7 +24,7 @@ ENDPOINTS = (
     "/v1/responses",
 )
 TASK = "run_batch"
-QUEUE = "batches"
+QUEUE = queue.BATCHES
 
 # The SDKs send the same request again within seconds; later the same words are a new batch.
 _RETRY_WINDOW = timedelta(minutes=10)
@@ -69,14 +70,17 @@ def create(
     owner_id: int,
     request: NewBatch,
     *,
+    settings: Settings | None,
     idempotency_key: str | None = None,
     is_retry: bool = False,
 ) -> Batch:
     """Insert the batch and defer its job in the session's transaction; the caller commits.
 
     With an idempotency key, or when the client says that it retries, the batch that the first
-    try made is returned instead. Raises Invalid, NotFound (the input file), and Conflict (a key
-    used for something else).
+    try made is returned instead. `settings` have the limits that it must keep; None for what a job
+    of the user's makes, which was admitted itself. Raises Invalid, NotFound (the input file),
+    Conflict (a key used for something else), LimitReached and TooLarge (see app.core.limits), and
+    Unavailable (see app.core.preflight).
     """
     window = request.window()
     if request.endpoint not in ENDPOINTS:
@@ -88,7 +92,11 @@ def create(
     first_try = _first_try(session, owner_id, fingerprint, idempotency_key, is_retry)
     if first_try is not None:
         return first_try
-    _check_input_file(session, owner_id, request.input_file_id)
+    file = _input_file(session, owner_id, request.input_file_id)
+    if settings is not None:
+        preflight.check(session, settings, file.id)
+        limits.check_job(session, settings, owner_id)
+        limits.check_bytes(session, settings, owner_id, file.bytes)
     now = datetime.now(UTC)
     batch = Batch(
         id=new_id("batch"),
@@ -152,7 +160,7 @@ def _first_try(
     )
 
 
-def _check_input_file(session: Session, owner_id: int, file_id: str) -> None:
+def _input_file(session: Session, owner_id: int, file_id: str) -> File:
     # Locked, so that nobody deletes the file between this look and the batch's commit.
     file = session.scalar(
         select(File).where(File.id == file_id, File.owner_id == owner_id).with_for_update(read=True)
@@ -168,6 +176,7 @@ def _check_input_file(session: Session, owner_id: int, file_id: str) -> None:
             f"The file {file_id!r} has the purpose {file.purpose!r}; a batch needs 'batch'.",
             param="input_file_id",
         )
+    return file
 
 
 def _visible(owner_id: int | None) -> Select[Batch]:

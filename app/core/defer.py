@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 
 from app.core import audit, dependencies, idempotency, tasks, waiting_jobs
 from app.core.errors import Conflict, Invalid
+from app.core.settings import Settings
 from app.core.users import Actor
 
 _LONGEST_TIMEOUT_SECONDS = 30 * 86_400
@@ -95,9 +96,9 @@ def defer(
     actor: Actor,
     terms: Terms = Terms(),  # noqa: B008 - frozen
     *,
-    horizon_seconds: float = waiting_jobs.HORIZON_SECONDS,
+    settings: Settings | None,
 ) -> Deferred:
-    """Defer `task` with its audit row; the caller commits.
+    """Defer `task` with its audit row; the caller commits. `settings` have the limits, None for none.
 
     Raises what tasks.defer_task raises, and Conflict: the key was used for something else.
     """
@@ -108,6 +109,9 @@ def defer(
         first = idempotency.first_job(session, actor.user_id, key, words)
         if first is not None:
             return Deferred(first, is_new=False)
+    horizon_seconds = waiting_jobs.HORIZON_SECONDS
+    if settings is not None:
+        horizon_seconds = settings.waiting_horizon_seconds
     later = terms.schedule_at
     if later is not None and later <= datetime.now(UTC):
         later = None
@@ -122,6 +126,7 @@ def defer(
             schedule_at=later,
             timeout_seconds=terms.timeout_seconds,
             depends_on=terms.depends_on,
+            settings=settings,
             horizon_seconds=horizon_seconds,
         )
     except exceptions.AlreadyEnqueued as fault:

@@ -119,7 +119,7 @@ def _make(
                 "A batch is retried as it is, and at once.",
                 param="args" if arguments is not None else "schedule_at",
             )
-        return _batch_again(session, job)
+        return _batch_again(session, settings, job)
     if job.task == job_bulk.TASK:
         return job_bulk.defer(session, given, actor, schedule_at=schedule_at)
     return tasks.defer_task(
@@ -127,9 +127,11 @@ def _make(
         job.task,
         given,
         actor,
+        settings=settings,
         priority=job.priority,
         lock=job.lock,
         schedule_at=schedule_at,
+        timeout_seconds=job.timeout_seconds,
         horizon_seconds=settings.waiting_horizon_seconds,
     )
 
@@ -150,6 +152,7 @@ def _clone(
             priority=job.priority,
             lock=job.lock,
             schedule_at=schedule_at,
+            timeout_seconds=job.timeout_seconds,
             horizon_seconds=settings.waiting_horizon_seconds,
             model=job.model,
         )
@@ -159,7 +162,7 @@ def _clone(
         raise Refused(f"The queue does not take the job: {words}.") from fault
 
 
-def _batch_again(session: Session, job: Job) -> int:
+def _batch_again(session: Session, settings: Settings, job: Job) -> int:
     """A new batch of the same file and settings; its completion window begins now."""
     batch = session.scalar(select(Batch).where(Batch.id == str(job.arguments.get("batch_id"))))
     if batch is None:
@@ -183,6 +186,7 @@ def _batch_again(session: Session, job: Job) -> int:
             output_expires_after_seconds=batch.output_expires_after_seconds,
             retried_from=batch.id,
         ),
+        settings=settings,
     )
     assert new.job_id is not None
     return new.job_id

@@ -10,9 +10,12 @@ from typing import Any
 from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
-from app.core import batches
 from app.core.models import IS_OPEN, Batch, Worker
 from app.core.sql import statement
+
+# Where our jobs wait: batches to be validated, then in their model's queue (model_queue), and tasks.
+BATCHES = "batches"
+TASKS = "tasks"
 
 # Beyond it nobody needs an exact place; the page and the API say how many wait in all.
 LIMIT = 2000
@@ -37,12 +40,13 @@ class WaitingModel:
     oldest_at: datetime
 
 
-def list_waiting_models(session: Session) -> list[WaitingModel]:
-    """One entry for each model that some validated batch waits for."""
-    return [
-        WaitingModel(row.model, row.priority, row.number, row.oldest_at)
-        for row in session.execute(statement("queue", "waiting_models"))
-    ]
+def list_waiting_models(session: Session, crowded: Sequence[str] = ()) -> list[WaitingModel]:
+    """One entry for each model that some validated batch waits for which could be fetched.
+
+    `crowded` are the users of whom nothing more may start; see app.core.admission.
+    """
+    rows = session.execute(statement("queue", "waiting_models"), {"crowded": list(crowded)})
+    return [WaitingModel(row.model, row.priority, row.number, row.oldest_at) for row in rows]
 
 
 def first_arriving(session: Session) -> tuple[int, int] | None:
@@ -53,7 +57,7 @@ def first_arriving(session: Session) -> tuple[int, int] | None:
     """
     row = session.execute(
         statement("queue", "first_arriving"),
-        {"queue": batches.QUEUE, "seconds": _VALIDATION_SECONDS},
+        {"queue": BATCHES, "seconds": _VALIDATION_SECONDS},
     ).one_or_none()
     return None if row is None else (-row.priority, row.number)
 

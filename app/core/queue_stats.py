@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from app.core import job_stats, rollups, tallies
 from app.core.models import Job, Worker
 from app.core.sql import statement
+from app.core.status import STATUSES
 from app.core.tallies import Tally
 
 _RECENT_HOURS = 24
@@ -62,8 +63,10 @@ class QueueFigures:
     p95_run_seconds: float | None
 
 
-def queues(session: Session, owner_name: str | None = None) -> list[QueueFigures]:
-    """Every queue that ever had a job, by name."""
+def queues(
+    session: Session, owner_name: str | None = None, *, also: Iterable[str] = ()
+) -> list[QueueFigures]:
+    """Every queue that ever had a job, and those of `also`, by name."""
     ever = job_stats.shown_counts(session, "queue", owner_name)
     recent = tallies.count(
         session,
@@ -72,7 +75,9 @@ def queues(session: Session, owner_name: str | None = None) -> list[QueueFigures
         owner_name=owner_name,
         histograms_of=("completed",),
     )
-    return [_figures(name, counts, recent.get(name, {})) for name, counts in sorted(ever.items())]
+    nothing = dict.fromkeys(STATUSES, 0)
+    every = {**dict.fromkeys(also, nothing), **ever}
+    return [_figures(name, counts, recent.get(name, {})) for name, counts in sorted(every.items())]
 
 
 def _figures(name: str, counts: dict[str, int], recent: dict[str, Tally]) -> QueueFigures:

@@ -1,7 +1,7 @@
 """The record's triggers and functions in the database: are they there, put them there, take them out.
 
 Their text is code, not schema: `install` replaces them whenever it has changed, so they need no
-migration of their own. What they do is in sql/record.sql.
+migration of their own. What they do is in sql/record.sql; sql/fetch.sql has how our own workers fetch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Retries = Callable[[Callable[[], None]], None]
 
 TRIGGERS = ("stoker_deferred", "stoker_changed", "stoker_deleted", "stoker_truncated")
 
-_FILE = Path(__file__).parent / "sql" / "record.sql"
+_FILES = [Path(__file__).parent / "sql" / name for name in ("record.sql", "fetch.sql")]
 
 
 def is_current(connection: Connection) -> bool:
@@ -54,7 +54,11 @@ def install(connection: Connection, with_retries: Retries) -> None:
 
 
 def _version() -> str:
-    return "version " + hashlib.sha256(_FILE.read_bytes()).hexdigest()[:16]
+    return "version " + hashlib.sha256(_text().encode()).hexdigest()[:16]
+
+
+def _text() -> str:
+    return "\n".join(file.read_text("utf-8") for file in _FILES)
 
 
 def _schema_of(connection: Connection, table: str) -> str:
@@ -68,7 +72,7 @@ def _schema_of(connection: Connection, table: str) -> str:
 
 
 def _install(connection: Connection) -> None:
-    text = _FILE.read_text("utf-8").replace("{schema}", _schema_of(connection, "job_transition"))
+    text = _text().replace("{schema}", _schema_of(connection, "job_transition"))
     queue = _schema_of(connection, "procrastinate_jobs")
     text = text.replace("{queue}", queue.replace("'", "''")).replace("{queue_path}", queue)
     if not _has_workers(connection):

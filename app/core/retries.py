@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.core import batches, files, storage
+from app.core import batches, files, limits, storage
 from app.core.batches import NewBatch
 from app.core.errors import Conflict, NotFound
 from app.core.models import Batch, Request, Result
@@ -18,11 +18,13 @@ def retry_failed(
     """Make a batch of the failed (or never answered) requests; the caller commits.
 
     The lines are copied byte for byte. Raises NotFound (also when the input file is gone), and
-    Conflict when the batch is not final or nothing of it failed.
+    Conflict when the batch is not final or nothing of it failed, and what `batches.create` does.
     """
     batch = batches.get(session, batch_id, owner_id)
     if not batches.is_final(batch):
         raise Conflict(f"The batch is {batch.status}; it can be retried when it has ended.")
+    # Before anything is written; once more when its size is known.
+    limits.check_job(session, settings, batch.owner_id)
     failed = (
         select(Request.position, Request.length)
         .join(
@@ -69,4 +71,5 @@ def retry_failed(
             output_expires_after_seconds=batch.output_expires_after_seconds,
             retried_from=batch.id,
         ),
+        settings=settings,
     )

@@ -25,6 +25,7 @@ from app.core.schedule_definitions import (
     running_trigger,
 )
 from app.core.schedule_times import Trigger, count_runs, delay, latest_run, latest_runs
+from app.core.settings import Settings
 from app.core.sql import statement
 
 # A run that is due for longer was missed.
@@ -67,9 +68,16 @@ def set_next(schedule: Schedule, planned_at: datetime | None) -> None:
 
 
 def fire(
-    session: Session, schedule_id: int, now: datetime, silent_seconds: float = 0.0
+    session: Session,
+    schedule_id: int,
+    now: datetime,
+    silent_seconds: float = 0.0,
+    *,
+    settings: Settings | None = None,
 ) -> list[ScheduleFiring]:
     """Do what is due of a schedule; the caller commits. What came of it, nothing when it was not due.
+
+    `settings` have the limits of what its owner may have waiting; None for none.
 
     `silent_seconds` is how long ago it last fired, by a clock that nobody sets (else the least that is
     known): it tells, after the clock was set back, a pause from a repetition.
@@ -95,7 +103,9 @@ def fire(
         session.add(skipped)
         done.append(skipped)
     for planned_at in runs:
-        firing = _fire_planned(session, schedule, trigger, planned_at, now, silent_seconds)
+        firing = _fire_planned(
+            session, schedule, trigger, planned_at, now, silent_seconds, settings
+        )
         if firing is None:
             continue
         if schedule.missed_policy == "one" and latest > first:
@@ -165,6 +175,7 @@ def _fire_planned(
     planned_at: datetime,
     now: datetime,
     silent_seconds: float,
+    settings: Settings | None,
 ) -> ScheduleFiring | None:
     """Fire one planned time. None: that was done before, and nothing is to take its place.
 
@@ -179,18 +190,24 @@ def _fire_planned(
         why = f"the clock was set back: {_told(planned_at)} had its run already"
         planned_at = max(now, planned_at + _ONE)
     try:
-        return _defer(session, schedule, planned_at, reason=why)
+        return _defer(session, schedule, planned_at, settings, reason=why)
     except (StokerError, ConnectorException) as fault:
         words = fault.message if isinstance(fault, StokerError) else str(fault)
         return _record(session, schedule, planned_at, reason=words[:1000] or "refused")
 
 
-def fire_now(session: Session, schedule: Schedule, now: datetime, asked_by: str) -> ScheduleFiring:
+def fire_now(
+    session: Session,
+    schedule: Schedule,
+    now: datetime,
+    asked_by: str,
+    settings: Settings | None,
+) -> ScheduleFiring:
     """Run a schedule because somebody asks; `schedule` is locked and the caller commits.
 
     Raises Conflict when its overlap policy forbids that, and what its task refuses.
     """
-    return _defer(session, schedule, now, asked_by=asked_by)
+    return _defer(session, schedule, now, settings, asked_by=asked_by)
 
 
 def _is_taken(session: Session, schedule: Schedule, planned_at: datetime) -> bool:
@@ -210,6 +227,7 @@ def _defer(
     session: Session,
     schedule: Schedule,
     planned_at: datetime,
+    settings: Settings | None,
     *,
     reason: str | None = None,
     asked_by: str | None = None,
@@ -221,7 +239,7 @@ def _defer(
     if schedule.overlap_policy == "queue":
         lock = f"schedule {schedule.id}"
     with session.begin_nested():
-        job_id = _defer_for_owner(session, schedule, lock)
+        job_id = _defer_for_owner(session, schedule, lock, settings)
         return _record(
             session, schedule, planned_at, job_id=job_id, reason=reason, asked_by=asked_by
         )
@@ -238,7 +256,9 @@ def _refuse_overlap(session: Session, schedule: Schedule) -> None:
         raise Conflict(f"Its job {active.newest} has not ended.")
 
 
-def _defer_for_owner(session: Session, schedule: Schedule, lock: str | None) -> int:
+def _defer_for_owner(
+    session: Session, schedule: Schedule, lock: str | None, settings: Settings | None
+) -> int:
     owner = schedule.owner
     if owner.disabled_at is not None:
         raise Forbidden(f"Its owner {owner.name} is shut out.")
@@ -250,6 +270,7 @@ def _defer_for_owner(session: Session, schedule: Schedule, lock: str | None) -> 
             schedule.task,
             schedule.arguments,
             actor,
+            settings=settings,
             priority=schedule.priority,
             lock=lock,
         )

@@ -25,6 +25,7 @@ from app.core.schedule_definitions import (
 )
 from app.core.schedule_firings import set_next
 from app.core.schedule_times import RUNS_SHOWN, Interval, latest_run, runs_after
+from app.core.settings import Settings
 from app.core.sql import statement
 from app.core.users import Actor
 
@@ -187,15 +188,24 @@ def resume(session: Session, schedule_id: str, actor: Actor, *, now: datetime) -
     return schedule
 
 
-def run(session: Session, schedule_id: str, actor: Actor, *, now: datetime) -> ScheduleFiring:
+def run(
+    session: Session,
+    schedule_id: str,
+    actor: Actor,
+    *,
+    now: datetime,
+    settings: Settings | None = None,
+) -> ScheduleFiring:
     """Run it now, besides its planned times, with its owner's rights; the caller commits.
+
+    `settings` have the limits of what its owner may have waiting; None for none.
 
     Raises NotFound, Conflict when its last job has not ended and it does not overlap, and what the
     task refuses the actor or the owner.
     """
     schedule = _get(session, schedule_id, actor.owner_filter)
     check_task(session, definition_of(schedule), actor)
-    firing = schedule_firings.fire_now(session, schedule, now, actor.label)
+    firing = schedule_firings.fire_now(session, schedule, now, actor.label, settings)
     _told(session, schedule, actor, "schedule.run", f"job {firing.job_id}")
     return firing
 

@@ -94,7 +94,9 @@ class Settings(BaseSettings):
         2 * 1024**3, ge=1024, description="Largest file that can be uploaded, in bytes."
     )
     max_batch_requests: int = Field(
-        5_000_000, ge=1, description="Most requests in one batch (validation code too_many_tasks)."
+        5_000_000,
+        ge=0,
+        description="Most requests in one batch (validation code too_many_tasks); 0 for no limit.",
     )
     max_batch_tokens: int = Field(
         100_000_000_000,
@@ -110,6 +112,41 @@ class Settings(BaseSettings):
     )
     min_free_disk_bytes: int = Field(
         256 * 1024**2, ge=0, description="Uploads are refused when less than this is free."
+    )
+    concurrent_jobs: int = Field(
+        10,
+        ge=0,
+        le=10_000,
+        description="Batches in the engine and built-in tasks that run at once, in all workers; more "
+        "wait. 0 for no limit.",
+    )
+    user_concurrent_jobs: int = Field(
+        3,
+        ge=0,
+        le=10_000,
+        description="The same, of one user. 0 for no limit.",
+    )
+    user_queued_jobs: int = Field(
+        1000,
+        ge=0,
+        description="Batches and tasks that one user may have waiting; a further one is refused. 0 "
+        "for no limit.",
+    )
+    user_queued_bytes: int = Field(
+        64 * 1024**3,
+        ge=0,
+        description="Bytes that the input files of one user's open batches may have. 0 for no limit.",
+    )
+    worker_gone_seconds: float = Field(
+        60.0,
+        ge=0,
+        description="When the worker has been gone for this long, batches are refused. 0: never.",
+    )
+    gpu_max_celsius: int = Field(
+        90,
+        ge=0,
+        le=150,
+        description="While every worker's GPU is as hot as this, batches are refused. 0: never.",
     )
     file_days: float = Field(30.0, gt=0, description="How long a batch's files are kept.")
     backup_keep: int = Field(

@@ -21,12 +21,13 @@ from pydantic import (
 )
 from sqlalchemy.orm import Session
 
-from app.core import batches, dependencies, jobs, waiting_jobs
+from app.core import batches, dependencies, jobs, limits, queue, waiting_jobs
 from app.core.errors import Invalid, NotFound
+from app.core.settings import Settings
 from app.core.users import Actor, authorize
 
 # Long work that needs no engine; it never waits for a batch's turn, nor a batch for it.
-QUEUE = "tasks"
+QUEUE = queue.TASKS
 # All that our worker reads, as patterns of LIKE.
 WORKER_QUEUES = (QUEUE, batches.QUEUE, "model:%")
 
@@ -280,6 +281,7 @@ def defer_task(
     arguments: dict[str, Any],
     actor: Actor,
     *,
+    settings: Settings | None,
     priority: int = 0,
     lock: str | None = None,
     schedule_at: datetime | None = None,
@@ -289,10 +291,12 @@ def defer_task(
 ) -> int:
     """Defer a built-in task for whoever asks; returns the job's id. The caller commits.
 
-    Raises as `check`, NotFound (a job that the actor may not see), and Refused (one on which no other
-    can depend).
+    `settings` have the limits that it must keep; None for none. Raises as `check`, LimitReached,
+    NotFound (a job that the actor may not see), and Refused (one on which no other can depend).
     """
     checked = check(session, name, arguments, actor)
+    if settings is not None:
+        limits.check_job(session, settings, actor.user_id)
     needed = dependencies.hold(session, depends_on, actor.owner_name)
     job_id = jobs.defer(
         session,

@@ -9,9 +9,10 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.core import delivery_log, history, queue, results
+from app.core import admission, delivery_log, history, queue, results
 from app.core.models import FINAL, Batch, File
 from app.core.queue import Place
+from app.extensions import current_settings
 from app.pages.display import about, ago, number, ordinal
 
 _SHOWN_FAILURES = 5
@@ -67,6 +68,8 @@ class Details:
         self.batch = batch
         self.is_final = batch.status in FINAL
         self.place: Place | None = None if self.is_final else queue.positions(session).get(batch.id)
+        reasons = admission.batch_reasons(session, current_settings(), [batch])
+        self.waiting_reason = reasons.get(batch.id)
         self.files = _files(session, batch)
         self.failed_requests: list[dict[str, Any]] = (
             results.list_failed(session, batch, limit=_SHOWN_FAILURES)[0] if batch.failed else []
@@ -133,6 +136,8 @@ class Details:
         """Where it stands, as one would say it."""
         batch = self.batch
         done = batch.completed + batch.failed
+        if self.waiting_reason is not None:
+            return f"It {self.waiting_reason}."
         kept = f"{number(batch.completed)} {'result' if batch.completed == 1 else 'results'} kept"
         match self.native_status:
             case "validating":

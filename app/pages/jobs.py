@@ -9,11 +9,11 @@ from flask import Blueprint, g, render_template
 from sqlalchemy import select
 from sqlalchemy.orm import Session, defer
 
-from app.core import dependencies, files, old_results, status
+from app.core import admission, dependencies, files, old_results, status
 from app.core.errors import NotFound
 from app.core.models import Attempt, Job, LogLine
 from app.core.watched_job import get_state
-from app.extensions import db
+from app.extensions import current_settings, db
 from app.pages.fragments import wants_fragment
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/jobs")
@@ -47,6 +47,7 @@ def show(job_id: str) -> str:
     return render_template(
         "jobs/_job.html" if wants_fragment() else "jobs/show.html",
         job=job,
+        message=admission.reasons(session, current_settings(), [job]).get(job.id) or job.message,
         word=state.status,
         is_live=state.status not in status.FINAL,
         attempts=list(reversed(session.scalars(latest).all())),

@@ -12,7 +12,15 @@ from pydantic import BaseModel
 
 from app.core import tasks
 from app.core.defer import Terms, defer, read_terms
-from app.core.errors import Conflict, Forbidden, Invalid, NotFound, Refused, StokerError
+from app.core.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    LimitReached,
+    NotFound,
+    Refused,
+    StokerError,
+)
 from app.core.tasks import TaskSpec
 from app.core.users import authorize
 from app.extensions import current_settings, db
@@ -75,9 +83,9 @@ def start(name: str) -> ResponseReturnValue:
             _given(spec.arguments),
             g.actor,
             read_terms(_given(Terms, _OF_TERMS)),
-            horizon_seconds=current_settings().waiting_horizon_seconds,
+            settings=current_settings(),
         )
-    except (Invalid, NotFound, Conflict, Refused) as refusal:
+    except (Invalid, LimitReached, NotFound, Conflict, Refused) as refusal:
         session.rollback()
         return _page(name, refusal), refusal.http_status
     session.commit()

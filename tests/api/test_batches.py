@@ -46,6 +46,7 @@ FIELDS = {
     "queue_position",
     "estimated_start_time",
     "estimated_completion_time",
+    "waiting_reason",
 }
 
 

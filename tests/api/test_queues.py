@@ -9,10 +9,13 @@ from uuid import uuid4
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.core.models import RetentionRun, Worker
+from app.core.models import AuditEntry, RetentionRun, Worker
+from tests.api.conftest import error_of
 from tests.api.records import Record
+from tests.worker.stack import Stack
 
 STATS_FIELDS = [
     "pending_jobs", "running_jobs", "scheduled_jobs", "completed_jobs", "failed_jobs",
@@ -95,6 +98,7 @@ def test_every_queue_is_told_with_its_last_day(client: FlaskClient, record: Reco
         "name": "gpu", "pending": 0, "scheduled": 1, "retrying": 0, "running": 1, "completed": 2,
         "failed": 1, "cancelled": 0, "completed_24h": 1, "failed_24h": 1,
         "average_wait_seconds": 3.0, "average_run_seconds": 8.0, "p95_run_seconds": 8.0,
+        "paused_at": None, "paused_by": None, "pause_reason": None,
     }  # fmt: skip
     assert (tasks["name"], tasks["pending"], tasks["p95_run_seconds"]) == ("tasks", 1, None)
 
@@ -132,3 +136,84 @@ def test_people_see_their_own_jobs_only(
     assert [queue["name"] for queue in kim.get("/api/queues").json["queues"]] == ["gpu"]
     [worker] = kim.get("/api/workers").json["workers"]
     assert (worker["running_jobs"], worker["running_job_ids"]) == (2, [str(mine.id)])
+
+
+def test_a_queue_is_paused_and_resumed_by_name(
+    client: FlaskClient, record: Record, session: Session
+) -> None:
+    first = client.post("/api/queues/tasks/pause", json={"reason": " disk is moved "})
+    again = client.post("/api/queues/tasks/pause", json={"reason": "something else"})
+
+    assert first.status_code == again.status_code == 200
+    assert first.json == again.json
+    assert (first.json["is_paused"], first.json["reason"]) == (True, "disk is moved")
+    assert first.json["paused_by"].startswith("admin")
+    [told] = client.get("/api/queues").json["queues"]
+    assert (told["name"], told["pending"], told["pause_reason"]) == ("tasks", 0, "disk is moved")
+    assert told["paused_at"] == first.json["paused_at"]
+
+    for _ in range(2):
+        resumed = client.delete("/api/queues/tasks/pause")
+        assert resumed.status_code == 200
+        assert resumed.json == {
+            "name": "tasks", "is_paused": False, "paused_at": None, "paused_by": None, "reason": None
+        }  # fmt: skip
+    assert client.get("/api/queues").json["queues"] == []
+    actions = session.scalars(select(AuditEntry.action).where(AuditEntry.object_id == "tasks"))
+    assert sorted(actions) == ["queue.pause", "queue.resume"]
+
+
+def test_the_queue_of_a_model_whose_name_has_a_slash_is_paused(
+    client: FlaskClient, stack: Stack
+) -> None:
+    stack.write_models(**{"org/tiny": {}})
+
+    assert client.post("/api/queues/model:org%2Ftiny/pause", json={"reason": "r"}).json["is_paused"]
+    [told] = client.get("/api/queues").json["queues"]
+    assert told["name"] == "model:org/tiny"
+
+
+def test_what_is_no_queue_of_ours_is_not_paused(client: FlaskClient, record: Record) -> None:
+    record.job(status="pending", queue="shop", created_by="shop")
+
+    unknown = client.post("/api/queues/taskz/pause", json={"reason": "r"})
+    assert error_of(unknown, 404)["param"] == "name"
+    assert error_of(client.delete("/api/queues/model:nobody/pause"), 404)
+    foreign = error_of(client.post("/api/queues/shop/pause", json={"reason": "r"}), 422)
+    assert foreign["code"] == "not_our_queue"
+    for body in ({}, {"reason": " "}, {"reason": "r" * 501}, {"reason": "r", "why": "r"}):
+        error_of(client.post("/api/queues/tasks/pause", json=body), 400)
+
+
+def test_only_an_operator_pauses_a_queue(
+    make_client: Callable[[str | None], FlaskClient], other_key: str
+) -> None:
+    kim = make_client(other_key)
+
+    error_of(kim.post("/api/queues/tasks/pause", json={"reason": "r"}), 403)
+    error_of(kim.delete("/api/queues/tasks/pause"), 403)
+
+
+def test_a_job_says_that_its_queue_is_paused(
+    client: FlaskClient, record: Record, create: Callable[..., dict[str, Any]]
+) -> None:
+    record.last = 900  # the batch below has a job of the queue's own
+    waits = record.job(status="pending", queue="tasks", message="Reading")
+    later = record.job(status="pending", queue="tasks", scheduled_at=ago(hours=-1))
+    client.post("/api/queues/tasks/pause", json={"reason": "disk"})
+    client.post("/api/queues/batches/pause", json={"reason": "disk"})
+
+    said = client.get(f"/api/jobs/{waits.id}").json["message"]
+    assert said.startswith("waits: tasks is paused by admin")
+    assert said.endswith("UTC: disk")
+    assert client.get(f"/api/jobs/{later.id}").json["message"] is None
+    listed = client.get("/api/jobs?queue=tasks").json["items"]
+    assert {job["job_id"]: job["message"] for job in listed} == {
+        str(waits.id): said,
+        str(later.id): None,
+    }
+    detail = client.get(f"/api/jobs/{waits.id}/detail").json
+    assert detail["progress"]["current_step"] == said
+    assert create()["waiting_reason"].startswith("waits: batches is paused by admin")
+    client.delete("/api/queues/tasks/pause")
+    assert client.get(f"/api/jobs/{waits.id}").json["message"] == "Reading"

@@ -65,7 +65,7 @@ def fill(session: Session, settings: Settings) -> None:
         files.create(
             session, settings, draft, owner_id=admin.id, purpose="user_data", filename="a.txt"
         )
-    tasks.defer_task(session, "export", {}, users.actor_of(admin))
+    tasks.defer_task(session, "export", {}, users.actor_of(admin), settings=None)
     session.commit()
 
 

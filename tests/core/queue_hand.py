@@ -33,7 +33,7 @@ class Hand:
     def defer(self, actor: Actor | None = None, **options: object) -> str:
         """An export of somebody's."""
         actor = actor or self.admin
-        job_id = tasks.defer_task(self.session, "export", {}, actor, **options)  # type: ignore[arg-type]
+        job_id = tasks.defer_task(self.session, "export", {}, actor, **options, settings=None)  # type: ignore[arg-type]
         self.session.commit()
         return str(job_id)
 

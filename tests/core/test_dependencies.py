@@ -23,7 +23,7 @@ def defer(session: Session, *depends_on: int, **options: object) -> int:
         {},
         users.actor_of(users.ensure_admin(session)),
         depends_on=depends_on,
-        **options,  # type: ignore[arg-type]
+        **options,  # type: ignore[arg-type], settings=None
     )
     session.commit()
     return job_id
@@ -230,7 +230,7 @@ def test_nobody_depends_on_a_job_that_is_not_his(session: Session) -> None:
     ann = users.actor_of(users.get(session, "ann"))
     for job_id in (first, 999_999):
         with pytest.raises(NotFound, match=str(job_id)):
-            tasks.defer_task(session, "export", {}, ann, depends_on=[job_id])
+            tasks.defer_task(session, "export", {}, ann, depends_on=[job_id], settings=None)
 
 
 def test_a_job_that_ends_while_another_is_made_to_depend_on_it_releases_it(
@@ -240,7 +240,7 @@ def test_a_job_that_ends_while_another_is_made_to_depend_on_it_releases_it(
     move(session, first, "doing")
     admin = users.actor_of(users.ensure_admin(session))
     session.commit()
-    after = tasks.defer_task(session, "export", {}, admin, depends_on=[first])
+    after = tasks.defer_task(session, "export", {}, admin, depends_on=[first], settings=None)
 
     with sessionmaker(engine)() as other:  # type: ignore[call-overload]
         ends = threading.Thread(target=move, args=(other, first, "succeeded"))
@@ -352,8 +352,8 @@ def test_a_job_that_others_depend_on_may_be_deferred_in_the_same_transaction(
     session: Session,
 ) -> None:
     admin = users.actor_of(users.ensure_admin(session))
-    first = tasks.defer_task(session, "export", {}, admin)
-    after = tasks.defer_task(session, "export", {}, admin, depends_on=[first])
+    first = tasks.defer_task(session, "export", {}, admin, settings=None)
+    after = tasks.defer_task(session, "export", {}, admin, depends_on=[first], settings=None)
     session.commit()
     end(session, first)
     assert queued(session) == [after]
@@ -407,7 +407,7 @@ def test_the_graph_ends_at_what_is_somebody_elses(session: Session) -> None:
     session.add(users.User(name="ann", role="user"))
     session.flush()
     ann = users.actor_of(users.get(session, "ann"))
-    hers = tasks.defer_task(session, "export", {}, ann)
+    hers = tasks.defer_task(session, "export", {}, ann, settings=None)
     after = defer(session, hers)
     end(session, hers)
 

@@ -127,7 +127,9 @@ def test_expired_files_go_unless_an_open_batch_needs_them(
     session: Session, settings: Settings, owner_id: int
 ) -> None:
     needed, unneeded, fresh = (make(session, settings, owner_id) for _ in range(3))
-    batches.create(session, owner_id, batches.NewBatch(needed.id, "/v1/chat/completions"))
+    batches.create(
+        session, owner_id, batches.NewBatch(needed.id, "/v1/chat/completions"), settings=None
+    )
     session.execute(
         update(File)
         .where(File.id != fresh.id)
@@ -147,7 +149,9 @@ def test_expired_files_go_unless_an_open_batch_needs_them(
 
 def test_a_file_in_use_is_kept(session: Session, settings: Settings, owner_id: int) -> None:
     file = make(session, settings, owner_id)
-    batches.create(session, owner_id, batches.NewBatch(file.id, "/v1/chat/completions"))
+    batches.create(
+        session, owner_id, batches.NewBatch(file.id, "/v1/chat/completions"), settings=None
+    )
     session.commit()
     with pytest.raises(Conflict, match="batch_"):
         files.delete(session, file.id, owner_id)

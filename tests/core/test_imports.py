@@ -23,7 +23,7 @@ def fill(session: Session) -> None:
     """Jobs with everything that is hard to carry over."""
     actor = users.actor_of(users.ensure_admin(session))
     for _ in range(3):
-        tasks.defer_task(session, "export", {"status": "failed"}, actor)
+        tasks.defer_task(session, "export", {"status": "failed"}, actor, settings=None)
     hard = {
         "message": "=1+1",
         "error_message": 'a "quoted"\r\nline, \t\u2028 and \N{SNOWMAN}',

@@ -75,7 +75,10 @@ def submit(hand: Hand, settings: Settings) -> Batch:
             filename="input.jsonl",
         )
     batch = batches.create(
-        hand.session, owner.id, NewBatch(file.id, "/v1/chat/completions", priority=-1)
+        hand.session,
+        owner.id,
+        NewBatch(file.id, "/v1/chat/completions", priority=-1),
+        settings=None,
     )
     hand.session.commit()
     return batch

@@ -12,9 +12,10 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from app.core import jobs, schedule_firings, schedules, users
-from app.core.errors import Conflict, Forbidden, Invalid, NotFound, Refused
+from app.core.errors import Conflict, Forbidden, Invalid, LimitReached, NotFound, Refused
 from app.core.models import AuditEntry, Job, Schedule, ScheduleFiring, User
 from app.core.schedule_definitions import Changes, Definition
+from app.core.settings import Settings
 from app.core.users import Actor
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -461,6 +462,22 @@ def test_it_can_be_run_now_besides_its_plan(session: Session, admin: Actor) -> N
     assert schedule.next_planned_at == NOON + MINUTE
     with pytest.raises(Conflict, match="has not ended"):
         schedules.run(session, str(schedule.id), admin, now=NOON + MINUTE)
+
+
+def test_its_jobs_count_as_its_owners_and_what_is_too_many_is_told(
+    session: Session, ann: Actor, settings: Settings
+) -> None:
+    own = settings.model_copy(update={"user_queued_jobs": 1})
+    schedule = make(session, ann, task="export")
+    for n in (1, 2):
+        [firing] = schedule_firings.fire(session, schedule.id, NOON + n * MINUTE, settings=own)
+        session.commit()
+
+    assert firing.job_id is None
+    assert firing.reason is not None
+    assert firing.reason.startswith("You have 1 jobs waiting, and 1 is the limit")
+    with pytest.raises(LimitReached):
+        schedules.run(session, str(schedule.id), ann, now=NOON + 3 * MINUTE, settings=own)
 
 
 def test_the_history_comes_in_pages_with_what_the_jobs_do(session: Session, admin: Actor) -> None:

@@ -40,7 +40,7 @@ def test_only_registered_tasks_can_be_deferred() -> None:
 def test_a_deferred_task_is_recorded_with_its_user_and_model(session: Session) -> None:
     admin = users.ensure_admin(session)
     job_id = tasks.defer_task(
-        session, "batch_audit", {"model": "large", "limit": 7}, users.actor_of(admin)
+        session, "batch_audit", {"model": "large", "limit": 7}, users.actor_of(admin), settings=None
     )
     session.commit()
     job = session.scalars(select(Job).where(Job.id == job_id)).one()
@@ -67,10 +67,12 @@ def test_nobody_reaches_more_through_a_task_than_by_itself(session: Session) -> 
         ("batch_audit", {"model": "m"}),
     ):
         with pytest.raises(Forbidden):
-            tasks.defer_task(session, name, arguments, ann)
+            tasks.defer_task(session, name, arguments, ann, settings=None)
     for name in ("re_evaluation", "batch_audit"):
         with pytest.raises(NotFound):
-            tasks.defer_task(session, name, {"model": "m", "batch_id": "batch_of_others"}, ann)
-    job_id = tasks.defer_task(session, "export", {"owner": "admin"}, ann)
+            tasks.defer_task(
+                session, name, {"model": "m", "batch_id": "batch_of_others"}, ann, settings=None
+            )
+    job_id = tasks.defer_task(session, "export", {"owner": "admin"}, ann, settings=None)
     arguments = session.scalars(select(Job.arguments).where(Job.id == job_id)).one()
     assert arguments["owner"] == "ann"

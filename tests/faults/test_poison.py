@@ -45,7 +45,7 @@ def stack(settings: Settings, session: Session, tmp_path: Path) -> Iterator[Stac
 def test_what_kills_its_workers_is_set_aside_and_everything_else_is_done(stack: Stack) -> None:
     session = stack.session
     admin = users.actor_of(users.ensure_admin(session))
-    poison = tasks.defer_task(session, "export", {"what": "events"}, admin)
+    poison = tasks.defer_task(session, "export", {"what": "events"}, admin, settings=None)
     session.commit()
     lines = [chat(f"q-{n}", "POISON" if n == 5 else "Hello") for n in range(30)]
 

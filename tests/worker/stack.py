@@ -124,7 +124,7 @@ class Stack:
                 filename="input.jsonl",
             )
         new = NewBatch(file.id, options.pop("endpoint", "/v1/chat/completions"), **options)
-        batch = batches.create(self.session, owner.id, new)
+        batch = batches.create(self.session, owner.id, new, settings=None)
         self.session.commit()
         return batch
 

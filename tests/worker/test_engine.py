@@ -30,7 +30,7 @@ from tests.worker.engines import (
     no_litter,
     settings_in,
 )
-from worker.engine import Engine, EngineBusy, EngineError, EngineGone
+from worker.engine import Engine, EngineBusy, EngineError, EngineGone, memory
 from worker.engine.answers import openai_error
 from worker.engine.connection import Connection
 from worker.engine.logfile import reason
@@ -280,6 +280,25 @@ def test_a_model_too_large_for_the_memory_is_refused_with_both_sizes(
     engine.memory_wait_seconds = 0
     with pytest.raises(EngineError, match=r"needs 1000000\.0 GB of memory, \d+\.\d GB are free"):
         asyncio.run(engine.start(spec))
+
+
+def test_an_engine_says_what_it_lacks_only_as_long_as_that_is_true(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = fake_spec(tmp_path).model_copy(update={"memory_bytes": 2 * 10**9})
+    free = 10**9
+    monkeypatch.setattr(memory, "_free", lambda *_: (free, 10**10))
+    engine = Engine(settings)
+    engine.memory_wait_seconds = 0
+    assert engine.shortage() is None
+
+    with pytest.raises(EngineError):
+        asyncio.run(engine.start(spec))
+
+    said = f"The model {spec.name} needs 2.0 GB of memory, 1.0 GB are free."
+    assert engine.shortage() == (spec.name, said)
+    free = 3 * 10**9
+    assert engine.shortage() is None
 
 
 def test_the_memory_a_model_needs_follows_its_files_and_flags(tmp_path: Path) -> None:

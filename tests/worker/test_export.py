@@ -36,7 +36,7 @@ def run(stack: Stack, name: str, *, user: str = "admin", **arguments: Any) -> Jo
     """Defer a task and wait until its job has ended."""
     users.ensure_admin(stack.session)
     actor = users.actor_of(users.get(stack.session, user))
-    job_id = tasks.defer_task(stack.session, name, arguments, actor)
+    job_id = tasks.defer_task(stack.session, name, arguments, actor, settings=None)
     stack.session.commit()
 
     def job() -> Job:
@@ -144,7 +144,9 @@ def test_the_job_of_a_user_who_is_gone_does_not_run_with_anybody_elses_rights(
     ann = users.User(name="ann", role="user")
     stack.session.add(ann)
     stack.session.flush()
-    job_id = tasks.defer_task(stack.session, "export", {"what": "jobs"}, users.actor_of(ann))
+    job_id = tasks.defer_task(
+        stack.session, "export", {"what": "jobs"}, users.actor_of(ann), settings=None
+    )
     stack.session.delete(ann)
     stack.session.commit()
     stack.start()
@@ -176,7 +178,9 @@ def test_an_aborted_export_leaves_no_file(stack: Stack) -> None:
     stack.start()
     users.ensure_admin(stack.session)
     actor = users.actor_of(users.get(stack.session, "admin"))
-    job_id = tasks.defer_task(stack.session, "export", {"what": "jobs", "format": "zip"}, actor)
+    job_id = tasks.defer_task(
+        stack.session, "export", {"what": "jobs", "format": "zip"}, actor, settings=None
+    )
     stack.session.commit()
 
     def status() -> str:
@@ -198,7 +202,9 @@ def test_an_export_goes_on_when_the_worker_was_stopped_in_its_middle(stack: Stac
     add_jobs(stack.session, 100_000)
     worker = stack.start()
     actor = users.actor_of(users.ensure_admin(stack.session))
-    job_id = tasks.defer_task(stack.session, "export", {"what": "jobs", "format": "zip"}, actor)
+    job_id = tasks.defer_task(
+        stack.session, "export", {"what": "jobs", "format": "zip"}, actor, settings=None
+    )
     stack.session.commit()
 
     def job() -> Job:

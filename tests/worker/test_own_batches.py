@@ -32,7 +32,7 @@ def stack(settings: Settings, session: Session, tmp_path: Path) -> Iterator[Stac
 
 def defer(stack: Stack, name: str, **arguments: Any) -> int:
     actor = users.actor_of(users.ensure_admin(stack.session))
-    job_id = tasks.defer_task(stack.session, name, arguments, actor)
+    job_id = tasks.defer_task(stack.session, name, arguments, actor, settings=None)
     stack.session.commit()
     return job_id
 

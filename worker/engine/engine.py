@@ -14,8 +14,8 @@ from app.core.settings import Settings
 from worker.engine import commands, logfile
 from worker.engine.answers import Answer
 from worker.engine.connection import Connection, Health
-from worker.engine.errors import EngineError, EngineNotRunning
-from worker.engine.memory import WAIT_SECONDS, wait_for_memory
+from worker.engine.errors import EngineError, EngineNotRunning, ShortOfMemory
+from worker.engine.memory import WAIT_SECONDS, shortage, wait_for_memory
 from worker.engine.process import EngineProcess, end_leftovers, make_folder
 from worker.engine.run import Run
 from worker.engine.sampling import sampling_defaults
@@ -41,6 +41,8 @@ class Engine:
         # Called whenever the status has changed.
         self.on_status: Callable[[], object] = lambda: None
         self._spec: ModelSpec | None = None
+        # The model for which there was too little memory when it was last to be loaded.
+        self._too_large: ModelSpec | None = None
         self._version: str | None = None
         self._sampling_defaults: dict[str, Any] | None = None
         self._turn = asyncio.Lock()
@@ -79,6 +81,14 @@ class Engine:
     def in_flight(self) -> int:
         """Requests that await their answer."""
         return self._run.in_flight if self._run else 0
+
+    def shortage(self) -> tuple[str, str] | None:
+        """The model that could not be loaded for want of memory, and what it still lacks now."""
+        spec = self._too_large
+        if spec is None or self._status == "ready":
+            return None
+        lack = shortage(spec, commands.on_cpu())
+        return None if lack is None else (spec.name, lack)
 
     async def start(self, spec: ModelSpec) -> None:
         """Load a model and return once it answers; what ran before is stopped.
@@ -172,7 +182,12 @@ class Engine:
         for pid in await asyncio.to_thread(end_leftovers, run_path):
             logger.warning("An engine of an earlier run was left over (guard %d): ended.", pid)
         if not spec.command or spec.memory_bytes is not None:
-            await wait_for_memory(spec, commands.on_cpu(), self.memory_wait_seconds)
+            try:
+                await wait_for_memory(spec, commands.on_cpu(), self.memory_wait_seconds)
+            except ShortOfMemory:
+                self._too_large = spec
+                raise
+            self._too_large = None
         log = logfile.path_for(self._settings.logs_path, spec.name)
         logfile.rotate(log)
         folder = make_folder(run_path)

@@ -7,6 +7,10 @@ class EngineError(Exception):
     """The engine can't be started; the message is one sentence that says why."""
 
 
+class ShortOfMemory(EngineError):
+    """There is too little free memory for the model."""
+
+
 class EngineGone(Exception):
     """The engine died, or was stopped, before it answered: the request is not answered."""
 

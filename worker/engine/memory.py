@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from pathlib import Path
 
 import psutil
 
 from app.core.engines import ModelSpec
-from worker.engine.errors import EngineError
+from worker import gpu
+from worker.engine.errors import ShortOfMemory
 
 # A stopped engine's memory comes back within seconds, a GPU's a little later.
 WAIT_SECONDS = 30.0
@@ -24,21 +24,14 @@ _UNITS = {"k": 1000, "m": 1000**2, "g": 1000**3, "K": 2**10, "M": 2**20, "G": 2*
 
 def gpus() -> list[tuple[int, int]]:
     """(free, total) bytes of each GPU the engine would use; none without NVIDIA's library."""
-    try:
-        import pynvml
-    except ImportError:
+    library = gpu.find_library()
+    if library is None:
         return []
     try:
-        pynvml.nvmlInit()
-        chosen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        numbers = [int(word) for word in chosen.split(",") if word.strip().isdecimal()]
-        found = []
-        for number in numbers or range(pynvml.nvmlDeviceGetCount()):
-            memory = pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(number))
-            found.append((int(memory.free), int(memory.total)))
-        return found
-    except pynvml.NVMLError:
+        memories = [library.nvmlDeviceGetMemoryInfo(device) for device in gpu.devices(library)]
+    except library.NVMLError:
         return []
+    return [(int(memory.free), int(memory.total)) for memory in memories]
 
 
 def available_cpu_bytes() -> int:
@@ -73,21 +66,26 @@ def weights_bytes(folder: Path | None) -> int:
     return 0
 
 
+def shortage(spec: ModelSpec, on_cpu: bool) -> str | None:
+    """What a model lacks now, in one sentence; None: its memory is free."""
+    free, total = _free(spec, on_cpu)
+    needed = needed_bytes(spec, on_cpu, total)
+    if needed <= free:
+        return None
+    return (
+        f"The model {spec.name} needs {needed / 1e9:.1f} GB of memory, "
+        f"{max(0, free) / 1e9:.1f} GB are free."
+    )
+
+
 async def wait_for_memory(
     spec: ModelSpec, on_cpu: bool, wait_seconds: float = WAIT_SECONDS
 ) -> None:
-    """Return once the model's memory is free; EngineError when it does not come free in time."""
+    """Return once the model's memory is free; ShortOfMemory when it does not come free in time."""
     deadline = time.monotonic() + wait_seconds
-    while True:
-        free, total = _free(spec, on_cpu)
-        needed = needed_bytes(spec, on_cpu, total)
-        if needed <= free:
-            return
+    while (lack := shortage(spec, on_cpu)) is not None:
         if time.monotonic() >= deadline:
-            raise EngineError(
-                f"The model {spec.name} needs {needed / 1e9:.1f} GB of memory, "
-                f"{max(0, free) / 1e9:.1f} GB are free."
-            )
+            raise ShortOfMemory(lack)
         await asyncio.sleep(1)
 
 

@@ -85,6 +85,7 @@ def _make(
             endpoint=endpoint,
             metadata={"made_by": name, "job_id": str(work.job_id)},
         ),
+        settings=None,
         idempotency_key=key_of(work.job_id),
     )
     session.commit()

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, g
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from app.api.jobs import answers
-from app.api.jobs.listing import job_answer
+from app.api.jobs.listing import job_answers
 from app.api.openapi import describe
 from app.api.schemas import read_body, read_optional_body
 from app.auth import needs
@@ -176,7 +176,7 @@ def bulk() -> answers.BulkStarted | Response:
         shown = answers.BulkPreview(
             matching=found.matching,
             matching_is_exact=found.is_exact,
-            sample=[job_answer(job) for job in found.sample],
+            sample=job_answers(found.sample),
         )
         return Response(shown.model_dump_json(), 200, mimetype="application/json")
     job_id = job_bulk.start(session, body.action, body.filter, g.actor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flask import Blueprint, g
@@ -12,11 +12,11 @@ from app.api.jobs import answers
 from app.api.jobs.queries import ListQuery, SearchQuery
 from app.api.openapi import describe, read_query
 from app.auth import needs
-from app.core import job_lists, job_search, job_types, search_conditions
+from app.core import admission, job_lists, job_search, job_types, search_conditions
 from app.core.job_lists import Wanted
 from app.core.search_conditions import Filters
 from app.core.status import API
-from app.extensions import db
+from app.extensions import current_settings, db
 
 blueprint = Blueprint("listing", __name__)
 
@@ -36,7 +36,7 @@ def list_jobs() -> answers.JobList:
         queue=asked.queue,
     )
     return answers.JobList(
-        items=[job_answer(job) for job in page.jobs],
+        items=job_answers(page.jobs),
         pagination=answers.Pagination(
             total=page.total,
             limit=asked.limit,
@@ -75,7 +75,7 @@ def search() -> answers.SearchResult:
     )
     found = job_search.find(db.session(), search, _wanted(asked))
     return answers.SearchResult(
-        data=[job_answer(job) for job in found.page.jobs],
+        data=job_answers(found.page.jobs),
         meta=answers.SearchMeta(
             total=found.page.total,
             limit=asked.limit,
@@ -90,7 +90,8 @@ def search() -> answers.SearchResult:
     )
 
 
-# What job_answer says: a page of a thousand takes half as long without the rest.
+# What an answer is made of: a page of a thousand takes half as long without the rest. The last three
+# tell why one waits.
 _COLUMNS = (
     "id",
     "task",
@@ -102,17 +103,25 @@ _COLUMNS = (
     "ended_at",
     "result",
     "error_message",
+    "scheduled_at",
+    "queue",
+    "owner_name",
 )
 
 
-def job_answer(job: Any) -> answers.Job:
-    """A job as lists have it."""
+def job_answers(jobs: Sequence[Any]) -> list[answers.Job]:
+    """Jobs as lists have them."""
+    reasons = admission.reasons(db.session(), current_settings(), jobs)
+    return [_answer(job, reasons.get(job.id) or job.message) for job in jobs]
+
+
+def _answer(job: Any, message: str | None) -> answers.Job:
     return answers.Job(
         job_id=str(job.id),
         job_type=job.task,
         status=API.say(job.status),  # type: ignore[arg-type]
         progress=job.progress,
-        message=job.message,
+        message=message,
         created_at=job.created_at,
         started_at=job.started_at,
         completed_at=job.ended_at,

@@ -9,14 +9,14 @@ from typing import Any
 from flask import Blueprint, g
 
 from app.api.jobs import answers
-from app.api.jobs.listing import job_answer
+from app.api.jobs.listing import job_answers
 from app.api.jobs.queries import LogQuery
 from app.api.openapi import describe, read_query
 from app.auth import needs
-from app.core import dependencies, job_record
+from app.core import admission, dependencies, job_record
 from app.core.models import Attempt, Job, JobTransition
 from app.core.status import API
-from app.extensions import db
+from app.extensions import current_settings, db
 
 blueprint = Blueprint("one", __name__)
 
@@ -26,7 +26,7 @@ blueprint = Blueprint("one", __name__)
 @describe(answer=answers.Job)
 def get(job_id: str) -> answers.Job:
     """A job."""
-    return job_answer(job_record.get(db.session(), job_id, g.actor.owner_name))
+    return job_answers([job_record.get(db.session(), job_id, g.actor.owner_name)])[0]
 
 
 @blueprint.get("/<job_id>/detail")
@@ -39,6 +39,7 @@ def detail(job_id: str) -> answers.JobDetail:
     attempts = job_record.list_attempts(session, job)
     timing = job_record.timing(job, datetime.now(UTC))
     worker = job_record.worker_of(attempts[-1]) if attempts else None
+    reasons = admission.reasons(session, current_settings(), [job])
     return answers.JobDetail(
         id=str(job.id),
         job_type=job.task,
@@ -47,7 +48,7 @@ def detail(job_id: str) -> answers.JobDetail:
         priority=job.priority,
         progress=answers.Progress(
             percent=job.progress,
-            current_step=job.message,
+            current_step=reasons.get(job.id) or job.message,
             items_processed=job.items_done,
             items_total=job.items_total,
         ),

@@ -116,6 +116,8 @@ class Batch(Answer):
     queue_position: int | None
     estimated_start_time: int | None
     estimated_completion_time: int | None
+    # Why it waits although its turn has come.
+    waiting_reason: str | None
 
 
 class BatchList(Answer):

@@ -15,7 +15,7 @@ from app.api.v1.models import require_served
 from app.api.v1.objects import batch_object, page, unix
 from app.api.v1.queries import FailedQuery, PageQuery
 from app.auth import needs
-from app.core import audit, batches, logs, queue, results, retries
+from app.core import admission, audit, batches, logs, queue, results, retries
 from app.core.models import Batch
 from app.extensions import current_settings, db
 
@@ -24,7 +24,7 @@ blueprint = Blueprint("batches", __name__, url_prefix="/batches")
 
 @blueprint.post("")
 @needs("submit")
-@describe(body=BatchBody, answer=answers.Batch, errors=(409, 422))
+@describe(body=BatchBody, answer=answers.Batch, errors=(409, 413, 422))
 def create() -> dict[str, Any]:
     """Make a batch of an uploaded file."""
     body = read_body(BatchBody)
@@ -35,6 +35,7 @@ def create() -> dict[str, Any]:
         g.actor.user_id,
         body.to_new_batch(),
         idempotency_key=read_key(),
+        settings=current_settings(),
         is_retry=request.headers.get("X-Stainless-Retry-Count", "0") not in ("", "0"),
     )
     audit.record(session, g.actor.label, "batch.create", batch.id)
@@ -57,7 +58,8 @@ def index() -> dict[str, Any]:
     )
     is_any_open = any(not batches.is_final(batch) for batch in found)
     places = queue.positions(session) if is_any_open else {}
-    data = [batch_object(batch, places.get(batch.id)) for batch in found]
+    reasons = admission.batch_reasons(session, current_settings(), found)
+    data = [batch_object(batch, places.get(batch.id), reasons.get(batch.id)) for batch in found]
     return page(data, has_more=has_more)
 
 
@@ -128,7 +130,7 @@ def list_failed(batch_id: str) -> dict[str, Any]:
 
 @blueprint.post("/<batch_id>/retry-failed")
 @needs("submit")
-@describe(answer=answers.Batch, errors=(409, 422))
+@describe(answer=answers.Batch, errors=(409, 413, 422))
 def retry_failed(batch_id: str) -> dict[str, Any]:
     """Make a new batch of the requests that failed."""
     session = db.session()
@@ -152,7 +154,8 @@ def _found(batch_id: str) -> Batch:
 
 def _described(batch: Batch) -> dict[str, Any]:
     place = None if batches.is_final(batch) else queue.positions(db.session()).get(batch.id)
-    return batch_object(batch, place)
+    reasons = admission.batch_reasons(db.session(), current_settings(), [batch])
+    return batch_object(batch, place, reasons.get(batch.id))
 
 
 def _lines(batch: Batch) -> Iterator[bytes]:

@@ -43,7 +43,9 @@ def file_object(file: File) -> dict[str, Any]:
     }
 
 
-def batch_object(batch: Batch, place: Place | None) -> dict[str, Any]:
+def batch_object(
+    batch: Batch, place: Place | None, waiting_reason: str | None = None
+) -> dict[str, Any]:
     """A Batch with our extras; `place` is where it stands in the queue."""
     return {
         "id": batch.id,
@@ -80,6 +82,7 @@ def batch_object(batch: Batch, place: Place | None) -> dict[str, Any]:
         "metadata": batch.custom_metadata,
         "priority": batch.priority,
         **_estimates(batch, place),
+        "waiting_reason": waiting_reason,
     }
 
 

@@ -16,6 +16,7 @@ from app.core.models.jobs import (
     QueueWorker,
     WaitingJob,
 )
+from app.core.models.queues import QueuePause
 from app.core.models.record import (
     DIMENSIONS,
     RISK_LEVELS,
@@ -76,6 +77,7 @@ __all__ = [
     "JobTransition",
     "Listener",
     "LogLine",
+    "QueuePause",
     "QueueWorker",
     "Request",
     "Result",

@@ -14,14 +14,17 @@ ORDER BY batch.priority DESC, batch.number
 LIMIT :limit;
 
 -- name: waiting_models
--- Batches whose job stands in a model's queue, one row for each model.
+-- Batches whose job stands in a model's queue and would be fetched from there, one row for each model.
 SELECT batch.model, count(*) AS batches, max(batch.priority) AS priority,
        (array_agg(batch.number ORDER BY batch.priority DESC, batch.number))[1] AS number,
        min(batch.validated_at) AS oldest_at
 FROM batch
 JOIN procrastinate_jobs AS job ON job.id = batch.job_id
+JOIN user_account ON user_account.id = batch.owner_id
 WHERE batch.status IN ('in_progress', 'cancelling')
   AND job.status = 'todo' AND job.queue_name = 'model:' || batch.model
+  AND job.queue_name NOT IN (SELECT queue FROM queue_pause)
+  AND user_account.name <> ALL (CAST(:crowded AS text[]))
 GROUP BY batch.model;
 
 -- name: first_arriving
@@ -32,6 +35,7 @@ JOIN procrastinate_jobs AS job ON job.id = batch.job_id
 WHERE batch.status IN ('validating', 'in_progress')
   AND job.status IN ('todo', 'doing') AND job.queue_name = :queue
   AND batch.created_at > clock_timestamp() - make_interval(secs => :seconds)
+  AND :queue NOT IN (SELECT queue FROM queue_pause)
 ORDER BY batch.priority DESC, batch.number
 LIMIT 1;
 
