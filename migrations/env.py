@@ -126,7 +126,8 @@ def run() -> None:
             if is_upgrade() and not is_adopting() and not adoption.is_adopted(driver):
                 queue_schema.upgrade(driver, schema.with_lock_retries)
             run_migrations(connection)
-            if is_upgrade() and not is_adopting():
+            # The record's functions are written for the newest tables.
+            if is_upgrade() and not is_adopting() and schema.is_at_head(driver):
                 record.install(driver, schema.with_lock_retries)
 
 

@@ -40,6 +40,15 @@ def head() -> str:
 
 def is_current(connection: psycopg.Connection[Any]) -> bool:
     """Whether nothing is left to upgrade: one cheap look that needs no Alembic."""
+    return (
+        is_at_head(connection)
+        and (adoption.is_adopted(connection) or not queue_schema.missing(connection))
+        and record.is_current(connection)
+    )
+
+
+def is_at_head(connection: psycopg.Connection[Any]) -> bool:
+    """Whether our tables are those of the newest revision."""
     # Another schema of the search_path may have another program's.
     row = connection.execute(
         "SELECT to_regclass(quote_ident(current_schema()) || '.alembic_version')"
@@ -49,11 +58,7 @@ def is_current(connection: psycopg.Connection[Any]) -> bool:
     versions = [
         version for (version,) in connection.execute("SELECT version_num FROM alembic_version")
     ]
-    return (
-        versions == [head()]
-        and (adoption.is_adopted(connection) or not queue_schema.missing(connection))
-        and record.is_current(connection)
-    )
+    return versions == [head()]
 
 
 def upgrade(database_url: str, *, is_adopting: bool = False) -> None:

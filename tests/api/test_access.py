@@ -18,7 +18,7 @@ from tests.api.conftest import error_of
 
 MakeClient = Callable[[str | None], FlaskClient]
 
-API = ("/v1", "/api/", "/platform/jobs/api/", "/metrics")
+API = ("/v1", "/api/", "/admin/", "/platform/jobs/api/", "/metrics")
 OPEN = {"static", "operation.health", "operation.readyz", "sign_in.index", "sign_in.show"}
 OPEN |= {"sign_in.sign_in", "description.describe", "window.health"}
 SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}

@@ -23,7 +23,8 @@ def defer(session: Session, *depends_on: int, **options: object) -> int:
         {},
         users.actor_of(users.ensure_admin(session)),
         depends_on=depends_on,
-        **options,  # type: ignore[arg-type], settings=None
+        settings=None,
+        **options,  # type: ignore[arg-type]
     )
     session.commit()
     return job_id

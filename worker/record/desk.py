@@ -282,8 +282,11 @@ class Desk:
             )
 
     async def _write(self, entries: deque[dict[str, Any]], query: str) -> None:
-        while entries:
-            rows = [entries.popleft() for _ in range(min(_ROWS, len(entries)))]
+        # No more than there is now: what comes meanwhile would be written in tiny portions.
+        left = len(entries)
+        while left > 0 and entries:
+            rows = [entries.popleft() for _ in range(min(_ROWS, left, len(entries)))]
+            left -= len(rows)
             try:
                 await self._ask(query, rows=_json(rows))
             except BaseException as fault:
