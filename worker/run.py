@@ -130,9 +130,10 @@ class BatchRun:
                     continue
                 raise
             if status != "in_progress":
-                # A cancel lets the engine finish what it has, within the bound of a drain.
-                is_cancel = status == "cancelling"
-                self.stop(status, self._turns.settings.worker_drain_seconds if is_cancel else 0)
+                # A cancel lets the engine finish what it has, within the bound of a drain; where one goes
+                # on already, it ends that.
+                is_patient = status == "cancelling" and not self._stopped.is_set()
+                self.stop(status, self._turns.settings.worker_drain_seconds if is_patient else 0)
                 return
 
     async def _produce(self) -> None:

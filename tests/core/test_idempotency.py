@@ -30,7 +30,7 @@ def send(
     users.ensure_admin(session)
     actor = users.actor_of(users.get(session, user))
     terms = terms.model_copy(update={"idempotency_key": key})
-    deferred = defer.defer(session, "export", arguments, actor, terms)
+    deferred = defer.defer(session, "export", arguments, actor, terms, settings=None)
     session.commit()
     return deferred
 

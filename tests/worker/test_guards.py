@@ -127,7 +127,7 @@ def test_a_batch_that_is_fetched_after_its_turn_has_ended_waits_for_the_next_one
     # A fetched job's event is what its fetch waits for now.
     with locked(stack.settings, "procrastinate_events"):
         stack.start()
-        wait_until_blocked(stack, "procrastinate_fetch_job")
+        wait_until_blocked(stack, "stoker_fetch")
         stack.session.execute(update(Batch).where(Batch.id == urgent.id).values(priority=1))
         stack.session.commit()
         wait_until(lambda: loaded(stack) == "two", "the other model has its turn")
