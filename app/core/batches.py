@@ -43,6 +43,20 @@ class NewBatch:
     output_expires_after_seconds: int | None = None
     retried_from: str | None = None
 
+    @classmethod
+    def again(cls, batch: Batch, input_file_id: str) -> NewBatch:
+        """What retries a batch, with its settings, on a file: its own, or one of what failed."""
+        return cls(
+            input_file_id=input_file_id,
+            endpoint=batch.endpoint,
+            completion_window=batch.completion_window,
+            metadata={**(batch.custom_metadata or {}), "retried_from": batch.id},
+            priority=batch.priority,
+            webhook=batch.webhook,
+            output_expires_after_seconds=batch.output_expires_after_seconds,
+            retried_from=batch.id,
+        )
+
     def fingerprint(self, owner_id: int) -> str:
         """Equal for two requests that ask for the same thing."""
         words = json.dumps([owner_id, asdict(self)], sort_keys=True)

@@ -176,16 +176,7 @@ def _batch_again(session: Session, settings: Settings, job: Job) -> int:
     new = batches.create(
         session,
         batch.owner_id,
-        NewBatch(
-            input_file_id=batch.input_file_id,
-            endpoint=batch.endpoint,
-            completion_window=batch.completion_window,
-            metadata={**(batch.custom_metadata or {}), "retried_from": batch.id},
-            priority=batch.priority,
-            webhook=batch.webhook,
-            output_expires_after_seconds=batch.output_expires_after_seconds,
-            retried_from=batch.id,
-        ),
+        NewBatch.again(batch, batch.input_file_id),
         settings=settings,
     )
     assert new.job_id is not None

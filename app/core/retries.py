@@ -61,15 +61,6 @@ def retry_failed(
     return batches.create(
         session,
         batch.owner_id,
-        NewBatch(
-            input_file_id=file.id,
-            endpoint=batch.endpoint,
-            completion_window=batch.completion_window,
-            metadata={**(batch.custom_metadata or {}), "retried_from": batch.id},
-            priority=batch.priority,
-            webhook=batch.webhook,
-            output_expires_after_seconds=batch.output_expires_after_seconds,
-            retried_from=batch.id,
-        ),
+        NewBatch.again(batch, file.id),
         settings=settings,
     )
