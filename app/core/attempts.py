@@ -1,6 +1,6 @@
 """Attempts: each try of a job has a token, and only who holds it may write.
 
-Their rows are opened and closed by triggers and the worker's middleware (sql/record.sql).
+Their rows are opened and closed by triggers and the worker's middleware (sql/record.sql, sql/reports.sql).
 """
 
 from __future__ import annotations

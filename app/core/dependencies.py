@@ -1,7 +1,7 @@
 """Jobs that run after others: each waits in our own table until those on which it depends have completed.
 
 The record's triggers release it in the transaction of the last one's end, or cancel it with the first
-that fails or is cancelled (sql/record.sql). As only jobs that exist can be named, no circle can arise.
+that fails or is cancelled (sql/followers.sql). As only jobs that exist can be named, no circle can arise.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The record's triggers and functions in the database: are they there, put them there, take them out.
 
 Their text is code, not schema: `install` replaces them whenever it has changed, so they need no
-migration of their own. What they do is in sql/record.sql; sql/fetch.sql has how our own workers fetch.
+migration of their own. What they do is in sql/record.sql, followers.sql and reports.sql; sql/fetch.sql has
+how our own workers fetch.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ Retries = Callable[[Callable[[], None]], None]
 
 TRIGGERS = ("stoker_deferred", "stoker_changed", "stoker_deleted", "stoker_truncated")
 
-_FILES = [Path(__file__).parent / "sql" / name for name in ("record.sql", "fetch.sql")]
+_FILES = [
+    Path(__file__).parent / "sql" / f"{name}.sql"
+    for name in ("record", "followers", "reports", "fetch", "triggers")
+]
 
 
 def is_current(connection: Connection) -> bool:
