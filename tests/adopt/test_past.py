@@ -221,6 +221,50 @@ def test_what_changes_unseen_while_the_past_is_taken_over_comes_out_right(
     ]
 
 
+def test_a_try_that_ends_unseen_before_the_next_one_does_not_stand_in_its_jobs_way(
+    queue: Connection, other: Connection, url: str
+) -> None:
+    """The record holds the first try for open when the app begins the second."""
+    *ids, newest = defer(queue, 4)
+    for id in ids:
+        fetch(queue, id)
+    told: list[Progress] = []
+
+    def beside(progress: Progress) -> None:
+        if not told:
+            assert progress.jobs == 1
+            for id in ids:
+                retry(other, id)
+        elif progress.waits_for and not told[-1].waits_for:
+            other.commit()
+            for id in ids:
+                fetch(other, id)
+            finish(other, ids[0], "succeeded", delete=True)
+            finish(other, ids[1], "succeeded")
+            other.commit()
+        told.append(progress)
+
+    adopting.adopt(url, beside, chunk_jobs=1)
+
+    assert differences(queue) == []
+    assert queue.execute("SELECT id, status FROM job ORDER BY id").fetchall() == [
+        (ids[0], "completed"),
+        (ids[1], "completed"),
+        (ids[2], "running"),
+        (newest, "pending"),
+    ]
+    assert queue.execute(
+        "SELECT job_id, number, outcome FROM attempt ORDER BY job_id, number"
+    ).fetchall() == [
+        (ids[0], 1, "failed"),
+        (ids[0], 2, "deleted"),
+        (ids[1], 1, "failed"),
+        (ids[1], 2, "completed"),
+        (ids[2], 1, "failed"),
+        (ids[2], 2, None),
+    ]
+
+
 def test_an_adoption_that_was_broken_off_goes_on(queue: Connection, url: str) -> None:
     class PulledThePlug(Exception):
         pass

@@ -215,6 +215,9 @@ WHERE queued.id <= :last_job_id
           SELECT count(*) FROM procrastinate_events AS event
           WHERE event.job_id = queued.id AND event.type = 'started'
       )
+      -- The end of a try was not seen, but the start of the next one was.
+      OR (SELECT count(*) FROM attempt WHERE attempt.job_id = queued.id AND outcome IS NULL)
+          > (queued.status = 'doing')::int
       OR job.queue <> queued.queue_name
       OR job.priority <> queued.priority
       OR job.lock IS DISTINCT FROM queued.lock

@@ -264,22 +264,23 @@ BEGIN
 END
 $$;
 
--- Close whatever attempt of a job is open, and say how it or its latest one ended.
+-- Close whatever attempt of a job is open, and say how it or its latest one ended. Older ones can be
+-- open where a queue is being adopted and their end was not seen: a later one began, so they failed.
 CREATE OR REPLACE FUNCTION {schema}.stoker_close(
     job bigint, born timestamptz, moment timestamptz, how text
 ) RETURNS text LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
-DECLARE
-    closed text;
 BEGIN
-    UPDATE {schema}.attempt SET ended_at = moment, outcome = how
-    WHERE job_created_at = born AND job_id = job AND attempt.outcome IS NULL
-    RETURNING attempt.outcome INTO closed;
-    IF closed IS NULL THEN
-        SELECT attempt.outcome INTO closed FROM {schema}.attempt
-        WHERE job_created_at = born AND job_id = job ORDER BY number DESC LIMIT 1;
-    END IF;
-    RETURN closed;
+    UPDATE {schema}.attempt
+    SET ended_at = moment,
+        outcome = CASE WHEN EXISTS (
+            SELECT FROM {schema}.attempt AS later
+            WHERE later.job_created_at = born AND later.job_id = job AND later.number > attempt.number
+        ) THEN 'failed' ELSE how END
+    WHERE job_created_at = born AND job_id = job AND attempt.outcome IS NULL;
+    RETURN (
+        SELECT attempt.outcome FROM {schema}.attempt
+        WHERE job_created_at = born AND job_id = job ORDER BY number DESC LIMIT 1);
 END
 $$;
 
