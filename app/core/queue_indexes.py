@@ -1,7 +1,8 @@
-"""One partial index per queue: a fetch from a queue does not read what waits in the others.
+"""One partial index per queue: Procrastinate's own fetch from one does not read what waits in the others.
 
-Procrastinate's own index holds what waits in all queues. With a million jobs of one queue in front, a
-fetch from another takes half a second, and two milliseconds with that queue's index.
+Our own workers fetch by sql/fetch.sql and need none of these; but a program may run workers of its own
+on our queue. Procrastinate's own index holds what waits in all queues: with a million jobs of one queue
+in front, its fetch from another takes half a second, and two milliseconds with that queue's index.
 """
 
 from __future__ import annotations

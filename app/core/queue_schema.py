@@ -21,6 +21,19 @@ Retries = Callable[[Callable[[], None]], None]
 
 OLDEST = "03.00.00"  # files before this one belong to Procrastinate 0.x to 2.x
 
+# What our own queue has beside Procrastinate's indexes.
+INDEXES: dict[str, LiteralString] = {
+    # Without it the removal of one worker row reads every finished job.
+    "procrastinate_jobs_worker_id_idx": "(worker_id) WHERE worker_id IS NOT NULL",
+    # Each queue in its order, for the fetches of our own workers (sql/fetch.sql).
+    "procrastinate_jobs_next_idx": "(queue_name, priority DESC, id) WHERE status = 'todo'",
+    # Who has or wants a lock: without it each that has to wait for one costs a look at all that wait.
+    "procrastinate_jobs_lock_open_idx": (
+        "(lock) WHERE lock IS NOT NULL AND status = ANY (ARRAY['todo', 'doing']"
+        "::procrastinate_job_status[])"
+    ),
+}
+
 _log = structlog.get_logger("schema")
 
 _ALREADY_THERE = (
@@ -161,32 +174,31 @@ def _tune(connection: Connection, with_retries: Retries) -> None:
                 " (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0)",
             )
         )
-    _index_workers(connection)
+    for name, on in INDEXES.items():
+        _index(connection, name, on)
     for extension in ("pg_trgm", "pg_stat_statements"):
         _try_extension(connection, extension)
 
 
-def _index_workers(connection: Connection) -> None:
-    """Without it the removal of one worker row reads every finished job.
-
-    Built beside live workers: that waits for old transactions, but nobody waits for it, so
+def _index(connection: Connection, name: str, on: LiteralString) -> None:
+    """Built beside live workers: that waits for old transactions, but nobody waits for it, so
     here there is no lock time-out. A broken-off build leaves an invalid index.
     """
     is_valid = _scalar(
         connection,
-        "SELECT indisvalid FROM pg_index"
-        " WHERE indexrelid = to_regclass('procrastinate_jobs_worker_id_idx')",
+        "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)",
+        [name],
     )
     if is_valid:
         return
-    _log.info("building the index procrastinate_jobs_worker_id_idx")
+    _log.info(f"building the index {name}")
     timeout = _scalar(connection, "SELECT current_setting('lock_timeout')")
     connection.execute("SET lock_timeout = 0")
     if is_valid is False:
-        connection.execute("DROP INDEX CONCURRENTLY procrastinate_jobs_worker_id_idx")
+        connection.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(sql.Identifier(name)))
     connection.execute(
-        "CREATE INDEX CONCURRENTLY procrastinate_jobs_worker_id_idx"
-        " ON procrastinate_jobs (worker_id) WHERE worker_id IS NOT NULL"
+        sql.SQL("CREATE INDEX CONCURRENTLY {} ON procrastinate_jobs ").format(sql.Identifier(name))
+        + sql.SQL(on)
     )
     connection.execute("SELECT set_config('lock_timeout', %s, false)", [timeout])
 

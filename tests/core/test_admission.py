@@ -181,6 +181,73 @@ def test_a_lock_and_a_time_are_kept_while_somebodys_limit_is_reached(
     assert fetch(session, worker, per_user=1) == locked[1]
 
 
+def test_of_several_queues_the_most_urgent_job_that_may_start_is_next(
+    session: Session, worker: int
+) -> None:
+    held = jobs.defer(session, "export", {}, queue="a", lock="one", priority=9)
+    behind = jobs.defer(session, "export", {}, queue="a", lock="one", priority=8)
+    session.commit()
+    last, urgent = put(session, queue="a"), put(session, queue="b", priority=5)
+    after = put(session, queue="c")
+
+    assert fetch(session, worker, "a") == held
+    got = [fetch(session, worker, "c", "b", "a") for _ in range(4)]
+
+    assert got == [urgent, last, after, None]
+    end(session, held)
+    assert fetch(session, worker, "c", "b", "a") == behind
+
+
+def test_what_another_worker_is_taking_is_passed_over(
+    session: Session, engine: Engine, worker: int
+) -> None:
+    first, second = put(session), put(session)
+    with Session(engine) as other:
+        other.execute(
+            text("SELECT FROM procrastinate_jobs WHERE id = :id FOR UPDATE"), {"id": first}
+        )
+        assert [fetch(session, worker) for _ in range(2)] == [second, None]
+
+    assert fetch(session, worker) == first
+
+
+@pytest.mark.parametrize("is_analyzed", [False, True])
+def test_a_fetch_reads_next_to_nothing_of_what_waits(
+    session: Session, worker: int, is_analyzed: bool
+) -> None:
+    for name in ("elsewhere", QUEUE):
+        session.execute(
+            text(
+                "INSERT INTO procrastinate_jobs (queue_name, task_name)"
+                " SELECT :queue, 't' FROM generate_series(1, 3000)"
+            ),
+            {"queue": name},
+        )
+    if is_analyzed:
+        session.execute(text("ANALYZE procrastinate_jobs"))
+    session.commit()
+
+    before = rows_read(session)
+    session.execute(
+        text("SELECT * FROM stoker_fetch(:queues, :worker, '{}', 0, 0)"),
+        {"queues": [QUEUE], "worker": worker},
+    )
+
+    assert 0 < rows_read(session) - before < 20
+    session.rollback()
+
+
+def rows_read(session: Session) -> int:
+    """How many of the queue's rows this session has read."""
+    read: int = session.execute(
+        text(
+            "SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables"
+            " WHERE relname = 'procrastinate_jobs'"
+        )
+    ).scalar_one()
+    return read
+
+
 def test_procrastinates_own_fetch_is_the_one_that_was_copied() -> None:
     """When this fails after an upgrade: compare its function with sql/fetch.sql, line by line."""
     schema = (resources.files("procrastinate") / "sql" / "schema.sql").read_text()

@@ -92,7 +92,7 @@ def check_indexes(patient: Patient) -> Finding:
         )
     wanted = _own_indexes()
     if not adoption.is_adopted(patient.driver):
-        wanted += [*_queue_indexes(), "procrastinate_jobs_worker_id_idx"]
+        wanted += [*_queue_indexes(), *queue_schema.INDEXES]
     missing = [
         str(row[0])
         for row in patient.rows(

@@ -19,19 +19,27 @@ $$;
 -- Fetch the next job of some queues for a worker, or a row of nulls. In queues that match `limited`,
 -- `overall` jobs run at once at most, and `per_user` of one user; 0 is no limit. One statement, so that
 -- a worker that is stopped in it holds nobody up.
+--
+-- Procrastinate's own function either makes its plan anew at each call, or keeps one that sorts all that
+-- waits. Here each queue is read in its order by procrastinate_jobs_next_idx, and the plan is kept: what
+-- would read or sort more than the next jobs is switched off.
 CREATE OR REPLACE FUNCTION {schema}.stoker_fetch(
     asked text[], worker bigint, limited text[], per_user int, overall int
 ) RETURNS TABLE (
     id bigint, status text, task_name text, priority int, lock text, queueing_lock text, args jsonb,
     scheduled_at timestamptz, queue_name text, attempts int, worker_id bigint
-) LANGUAGE plpgsql SET plan_cache_mode = force_custom_plan AS $$
+) LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET enable_sort = off SET enable_bitmapscan = off
+SET enable_seqscan = off SET enable_hashjoin = off AS $$
 #variable_conflict use_column
 DECLARE
     is_limited boolean := (per_user > 0 OR overall > 0)
         AND EXISTS (SELECT FROM unnest(asked) AS name WHERE name LIKE ANY (limited));
     running bigint := 0;
     crowded text[];
-    found procrastinate_jobs;
+    lost bigint[] := '{}';
+    next_id bigint;
+    fetched procrastinate_jobs;
 BEGIN
     -- Two at once can't both take the last place; who pauses a queue waits for fetches that have begun.
     IF is_limited THEN
@@ -46,50 +54,56 @@ BEGIN
     ELSE
         PERFORM pg_advisory_xact_lock_shared(4080002);
     END IF;
-    asked := ARRAY(
-        SELECT name FROM unnest(asked) AS name
-        WHERE name NOT IN (SELECT queue FROM {schema}.queue_pause)
-          AND NOT (overall > 0 AND running >= overall AND name LIKE ANY (limited))
-    );
-    IF crowded IS NULL THEN
-        found := procrastinate_fetch_job_v2(asked::varchar[], worker);
-    ELSE
-        -- As Procrastinate's own function, without the jobs of users whose limit is reached.
-        WITH candidate AS (
-            SELECT jobs.id
+    LOOP
+        -- The first of each queue's first: as Procrastinate's own function, queue by queue and without
+        -- the jobs of users whose limit is reached. A CASE, as that is asked of one job at a time.
+        SELECT head.id INTO next_id
+        FROM unnest(asked) AS name
+        CROSS JOIN LATERAL (
+            SELECT jobs.id, jobs.priority
             FROM procrastinate_jobs AS jobs
-            WHERE NOT EXISTS (
+            WHERE jobs.queue_name = name::varchar
+              AND jobs.status = 'todo'
+              AND (jobs.scheduled_at IS NULL OR jobs.scheduled_at <= now())
+              AND jobs.id <> ALL (lost)
+              AND CASE WHEN jobs.lock IS NULL THEN true ELSE NOT EXISTS (
                       SELECT FROM procrastinate_jobs AS other_jobs
-                      WHERE jobs.lock IS NOT NULL
-                        AND other_jobs.lock = jobs.lock
+                      WHERE other_jobs.lock = jobs.lock
                         AND (other_jobs.status = 'doing'
                              OR (other_jobs.status = 'todo'
                                  AND (other_jobs.priority > jobs.priority
                                       OR (other_jobs.priority = jobs.priority
                                           AND other_jobs.id < jobs.id))))
-                  )
-              AND jobs.status = 'todo'
-              AND jobs.queue_name = ANY (asked::varchar[])
-              AND (jobs.scheduled_at IS NULL OR jobs.scheduled_at <= now())
-              AND NOT EXISTS (
+                  ) END
+              AND CASE WHEN crowded IS NULL THEN true ELSE NOT EXISTS (
                       SELECT FROM {schema}.job AS recorded
                       WHERE recorded.id = jobs.id AND recorded.ended_at IS NULL
                         AND recorded.owner_name = ANY (crowded)
                         AND jobs.queue_name LIKE ANY (limited)
-                  )
+                  ) END
             ORDER BY jobs.priority DESC, jobs.id
             LIMIT 1
-            FOR UPDATE OF jobs SKIP LOCKED
-        )
+        ) AS head
+        WHERE name NOT IN (SELECT queue FROM {schema}.queue_pause)
+          AND NOT (overall > 0 AND running >= overall AND name LIKE ANY (limited))
+        ORDER BY head.priority DESC, head.id
+        LIMIT 1;
+        EXIT WHEN next_id IS NULL;
+        -- Another worker may be at it: then it is as good as gone.
         UPDATE procrastinate_jobs AS taken
         SET status = 'doing', worker_id = worker
-        FROM candidate
-        WHERE taken.id = candidate.id
-        RETURNING taken.* INTO found;
-    END IF;
+        WHERE taken.id = (
+            SELECT jobs.id FROM procrastinate_jobs AS jobs
+            WHERE jobs.id = next_id AND jobs.status = 'todo'
+            FOR UPDATE SKIP LOCKED
+        )
+        RETURNING taken.* INTO fetched;
+        EXIT WHEN FOUND;
+        lost := lost || next_id;
+    END LOOP;
     RETURN QUERY SELECT
-        found.id, found.status::text, found.task_name::text, found.priority, found.lock,
-        found.queueing_lock, found.args, found.scheduled_at, found.queue_name::text, found.attempts,
-        found.worker_id;
+        fetched.id, fetched.status::text, fetched.task_name::text, fetched.priority, fetched.lock,
+        fetched.queueing_lock, fetched.args, fetched.scheduled_at, fetched.queue_name::text, fetched.attempts,
+        fetched.worker_id;
 END
 $$;
