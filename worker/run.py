@@ -14,10 +14,11 @@ import structlog
 
 from app.core.models import Batch
 from app.core.results import NewResult, Usage, read_usage
-from worker.asks import DEATHS_BEFORE_ALONE, Ask, Asks
+from worker.asks import Ask, Asks
 from worker.bodies import BodyReader, RefusedRequest
 from worker.engine import Answer, EngineBusy, EngineGone, EngineNotRunning, openai_error
 from worker.outages import Patience, is_outage
+from worker.suspects import Suspects
 from worker.turns import Turns
 from worker.window import Rank
 from worker.writer import Writer
@@ -49,7 +50,7 @@ class BatchRun:
         reader: BodyReader,
         look: BatchStatus,
         begin: Callable[[], None],
-        suspect: Callable[[list[int], int], None],
+        suspects: Suspects,
     ) -> None:
         self.batch = batch
         self.priority = batch.priority
@@ -60,13 +61,10 @@ class BatchRun:
         self._reader = reader
         self._look = look
         self._begin = begin
-        self._suspect = suspect
+        self._suspects = suspects
         self._rank: Rank = (-batch.priority, batch.number)
         self._asks = asks
         self._in_flight: dict[asyncio.Task[None], Ask] = {}
-        self._casualties: list[int] = []
-        self._dead_generations: set[int] = set()
-        self._deaths_noted = 0
         self._tag = secrets.token_hex(3)
         self._changed = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -76,7 +74,7 @@ class BatchRun:
 
     @property
     def has_unsent(self) -> bool:
-        return self._asks.has_next or self._asks.has_alone
+        return self._asks.has_next or self._asks.has_alone or self._asks.has_deadly
 
     def stop(self, reason: str, seconds: float) -> None:
         """Send nothing more; what is in flight may go on for so long. 0 ends an earlier stop's wait."""
@@ -139,8 +137,10 @@ class BatchRun:
     async def _produce(self) -> None:
         while self.has_unsent or self._in_flight:
             self._changed.clear()
-            if self._casualties:
-                await self._note_casualties()
+            await self._suspects.note_casualties()
+            if self._asks.has_deadly:
+                self._fail_deadly(self._asks.take_deadly())
+                continue
             await self._turns.ready()
             await self._writer.room()
             if self._asks.has_next:
@@ -159,10 +159,11 @@ class BatchRun:
             return
         try:
             await self._begin_once()
+            ask = self._asks.take()
+            await self._suspects.send(ask)
         except BaseException:
             window.release()
             raise
-        ask = self._asks.take()
         task = asyncio.create_task(self._answer(ask))
         self._in_flight[task] = ask
         task.add_done_callback(lambda done: self._landed(done, window.release))
@@ -182,6 +183,7 @@ class BatchRun:
                 return
             await self._begin_once()
             ask = self._asks.take_alone()
+            await self._suspects.send(ask, is_alone=True)
             task = asyncio.create_task(self._answer(ask))
             self._in_flight[task] = ask
             try:
@@ -217,8 +219,9 @@ class BatchRun:
                 return
             except EngineGone:
                 self._turns.report_death(generation)
-                self._dead_generations.add(generation)
-                self._lose(ask)
+                self._suspects.lose(ask, generation)
+                ask.deaths += 1
+                self._asks.put_back(ask)
                 return
             except EngineBusy:
                 await asyncio.sleep(pause)
@@ -233,15 +236,6 @@ class BatchRun:
             self._record(ask, answer)
             return
 
-    def _lose(self, ask: Ask) -> None:
-        """The engine died under a request: it is no result; ask again, alone after two deaths."""
-        ask.deaths += 1
-        self._casualties.append(ask.line)
-        if ask.deaths > DEATHS_BEFORE_ALONE:
-            self._fail(ask, "engine_crashed", "The engine died each time it had this request.")
-        else:
-            self._asks.put_back(ask)
-
     def _record(self, ask: Ask, answer: Answer) -> None:
         if answer.is_success:
             try:
@@ -255,6 +249,13 @@ class BatchRun:
             body = orjson.dumps({"error": openai_error(answer.status_code, answer.body)})
             self._add(ask, status_code=answer.status_code, body=body)
 
+    def _fail_deadly(self, ask: Ask) -> None:
+        message = (
+            f"The engine, or the worker with it, died {ask.deaths} times while it had this request, "
+            "the last time with no other request in it."
+        )
+        self._fail(ask, "engine_crashed", message)
+
     def _fail(self, ask: Ask, code: str, message: str) -> None:
         self._add(ask, error=orjson.dumps({"code": code, "message": message}))
 
@@ -267,6 +268,7 @@ class BatchRun:
         error: bytes | None = None,
         usage: Usage = Usage(),  # noqa: B008 - frozen
     ) -> None:
+        self._suspects.end(ask)
         self._writer.add(
             NewResult(
                 line=ask.line,
@@ -300,16 +302,7 @@ class BatchRun:
         for task in list(self._in_flight):
             await _end(task)
         with contextlib.suppress(Exception):  # only makes the next run a little less careful
-            await self._note_casualties()
-
-    async def _note_casualties(self) -> None:
-        """Remember who was in the engine when it died, beyond this process's life."""
-        if not self._casualties:
-            return
-        lines, self._casualties = self._casualties, []
-        deaths = len(self._dead_generations) - self._deaths_noted
-        self._deaths_noted += deaths
-        await self._patience.outlast(lambda: self._suspect(lines, deaths), "note suspects")
+            await self._suspects.note_casualties()
 
 
 async def _all_done(tasks: set[asyncio.Task[None]]) -> None:

@@ -249,6 +249,7 @@ def test_a_request_that_kills_the_engine_fails_alone(stack: Stack) -> None:
     assert (batch.status, batch.completed, batch.failed) == ("completed", 29, 1)
     (error,) = stack.read(batch.error_file_id)
     assert (error["custom_id"], error["error"]["code"]) == ("q-10", "engine_crashed")
+    assert "died 3 times" in error["error"]["message"]
     assert batch.engine_deaths == 3
 
 

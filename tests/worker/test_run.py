@@ -46,7 +46,7 @@ def run_of(turns: Turns, writer: Writer) -> BatchRun:
         patience=unused,
         look=unused,
         begin=unused,
-        suspect=unused,
+        suspects=unused,
     )
 
 
