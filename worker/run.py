@@ -6,18 +6,19 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Protocol
 
-import orjson
 import structlog
 
 from app.core.models import Batch
-from app.core.results import NewResult, Usage, read_usage
+from app.core.results import NewResult
+from app.core.suspects import DEATHS_BEFORE_ALONE
+from worker import endings
 from worker.asks import Ask, Asks
 from worker.bodies import BodyReader, RefusedRequest
-from worker.engine import Answer, EngineBusy, EngineGone, EngineNotRunning, openai_error
+from worker.engine import EngineBusy, EngineGone, EngineNotRunning
 from worker.outages import Patience, is_outage
+from worker.recording import JobLog
 from worker.suspects import Suspects
 from worker.turns import Turns
 from worker.window import Rank
@@ -51,6 +52,7 @@ class BatchRun:
         look: BatchStatus,
         begin: Callable[[], None],
         suspects: Suspects,
+        job_log: JobLog,
     ) -> None:
         self.batch = batch
         self.priority = batch.priority
@@ -62,6 +64,7 @@ class BatchRun:
         self._look = look
         self._begin = begin
         self._suspects = suspects
+        self._log = job_log
         self._rank: Rank = (-batch.priority, batch.number)
         self._asks = asks
         self._in_flight: dict[asyncio.Task[None], Ask] = {}
@@ -139,7 +142,8 @@ class BatchRun:
             self._changed.clear()
             await self._suspects.note_casualties()
             if self._asks.has_deadly:
-                self._fail_deadly(self._asks.take_deadly())
+                ask = self._asks.take_deadly()
+                self._finish(ask, endings.deadly(self.batch, ask))
                 continue
             await self._turns.ready()
             await self._writer.room()
@@ -200,27 +204,29 @@ class BatchRun:
         try:
             body = self._reader.read(ask.position, ask.length)
         except RefusedRequest as refusal:
-            self._add(ask, status_code=400, body=refusal.body())
+            self._finish(ask, endings.refused(self.batch, ask, refusal))
             return
         pause = 0.5
         while True:
             ask.tries += 1
-            generation = self._turns.generation
+            generation, size = self._turns.generation, self._turns.window.size
             try:
                 answer = await self._turns.engine.ask(
                     self.batch.endpoint,
                     body,
-                    f"{self._id(ask)}-{self._tag}{ask.deaths}",
+                    f"{endings.result_id(self.batch, ask)}-{self._tag}{ask.deaths}",
                     self._turns.settings.request_timeout_seconds,
                 )
             except EngineNotRunning:
                 self._turns.report_death(generation)
                 self._asks.put_back(ask)
                 return
-            except EngineGone:
+            except EngineGone as death:
                 self._turns.report_death(generation)
-                self._suspects.lose(ask, generation)
-                ask.deaths += 1
+                self._suspects.engine_died(generation)
+                if not (death.ran_out_of_memory and self._narrow(ask, size)):
+                    self._suspects.lose(ask)
+                    ask.deaths += 1
                 self._asks.put_back(ask)
                 return
             except EngineBusy:
@@ -228,62 +234,35 @@ class BatchRun:
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
                 continue
             except TimeoutError:
-                self._fail(ask, "request_timeout", "The engine took too long for this request.")
+                self._finish(ask, endings.timed_out(self.batch, ask))
+                return
+            if answer.ran_out_of_memory and self._narrow(ask, size):
+                self._asks.put_back(ask)
                 return
             if answer.status_code >= 500 and ask.tries < _TRIES:
                 await asyncio.sleep(pause)
                 continue
-            self._record(ask, answer)
+            self._finish(ask, endings.answered(self.batch, ask, answer))
             return
 
-    def _record(self, ask: Ask, answer: Answer) -> None:
-        if answer.is_success:
-            try:
-                content = orjson.loads(answer.body)
-            except orjson.JSONDecodeError:
-                self._fail(ask, "invalid_answer", "The engine's answer is not valid JSON.")
-                return
-            usage = read_usage(content)
-            self._add(ask, status_code=answer.status_code, body=answer.body, usage=usage)
-        else:
-            body = orjson.dumps({"error": openai_error(answer.status_code, answer.body)})
-            self._add(ask, status_code=answer.status_code, body=body)
-
-    def _fail_deadly(self, ask: Ask) -> None:
-        message = (
-            f"The engine, or the worker with it, died {ask.deaths} times while it had this request, "
-            "the last time with no other request in it."
-        )
-        self._fail(ask, "engine_crashed", message)
-
-    def _fail(self, ask: Ask, code: str, message: str) -> None:
-        self._add(ask, error=orjson.dumps({"code": code, "message": message}))
-
-    def _add(
-        self,
-        ask: Ask,
-        *,
-        status_code: int | None = None,
-        body: bytes | None = None,
-        error: bytes | None = None,
-        usage: Usage = Usage(),  # noqa: B008 - frozen
-    ) -> None:
-        self._suspects.end(ask)
-        self._writer.add(
-            NewResult(
-                line=ask.line,
-                id=self._id(ask),
-                last_tried_at=datetime.now(UTC),
-                status_code=status_code,
-                body=body.decode("utf-8", "replace") if body is not None else None,
-                error=error.decode() if error is not None else None,
-                usage=usage,
-                tries=max(ask.tries, 1),
+    def _narrow(self, ask: Ask, size: int) -> bool:
+        """The engine's memory ran out under a request: no fault of it, where it was not alone."""
+        if ask.deaths >= DEATHS_BEFORE_ALONE:
+            return False
+        before = self._turns.window.size
+        if not self._turns.narrow(size):
+            return False
+        if self._turns.window.size < before:
+            self._log.warning(
+                "the engine's memory ran out: fewer requests at once",
+                before=before,
+                now=self._turns.window.size,
             )
-        )
+        return True
 
-    def _id(self, ask: Ask) -> str:
-        return f"batch_req_{self.batch.id.removeprefix('batch_')}{ask.line:08x}"
+    def _finish(self, ask: Ask, result: NewResult) -> None:
+        self._suspects.end(ask)
+        self._writer.add(result)
 
     async def _drain(self) -> None:
         if self._in_flight and self._drain_seconds > 0 and self.reason is not None:

@@ -59,10 +59,13 @@ class Suspects:
             self._sent.discard(ask.line)
             self._answered.append(ask.line)
 
-    def lose(self, ask: Ask, generation: int) -> None:
-        """The engine of that generation died under it."""
-        self._casualties.append(ask.line)
+    def engine_died(self, generation: int) -> None:
+        """The engine of that generation died under requests of this batch."""
         self._dead_generations.add(generation)
+
+    def lose(self, ask: Ask) -> None:
+        """It was in the engine when that died, and may be why."""
+        self._casualties.append(ask.line)
 
     async def note_casualties(self) -> None:
         """Write down who was in the engine when it died, if that is not yet done."""

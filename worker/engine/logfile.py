@@ -10,12 +10,16 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from worker.engine import answers
+
 logger = logging.getLogger("stoker.engine")
 
 KEPT = 3
 _TAIL_BYTES = 64 * 1024
 _FOLLOW_SECONDS = 0.5
 _BURST_LINES = 50
+# A traceback of each of its processes.
+_LAST_WORDS_LINES = 300
 
 _PREFIX = re.compile(
     r"^\(\w+(?:[-_ ]\w+)* pid=\d+\) ?|^(?:ERROR|WARNING|INFO) \d\d-\d\d [\d:]+ \[\S+\] "
@@ -50,6 +54,11 @@ def tail(path: Path, lines: int) -> list[str]:
     except OSError:
         return []
     return text.splitlines()[-lines:]
+
+
+def tells_of_memory(path: Path) -> bool:
+    """Whether the last it said is that its memory ran out."""
+    return answers.tells_of_memory("\n".join(tail(path, _LAST_WORDS_LINES)).encode())
 
 
 def reason(path: Path) -> str:

@@ -232,6 +232,7 @@ class BatchStep:
                 reader=reader,
                 look=lambda: self._look(batch),
                 begin=lambda: self._begin(batch),
+                job_log=self.log,
                 suspects=Suspects(
                     self.house.sessions,
                     self.house.patience,
