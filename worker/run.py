@@ -143,6 +143,7 @@ class BatchRun:
             await self._suspects.note_casualties()
             if self._asks.has_deadly:
                 ask = self._asks.take_deadly()
+                self._log.error("a request is given up", line=ask.line, deaths=ask.deaths)
                 self._finish(ask, endings.deadly(self.batch, ask))
                 continue
             await self._turns.ready()
@@ -223,7 +224,8 @@ class BatchRun:
                 return
             except EngineGone as death:
                 self._turns.report_death(generation)
-                self._suspects.engine_died(generation)
+                if self._suspects.engine_died(generation):
+                    self._log.warning("the engine died", reason=str(death))
                 if not (death.ran_out_of_memory and self._narrow(ask, size)):
                     self._suspects.lose(ask)
                     ask.deaths += 1

@@ -59,9 +59,11 @@ class Suspects:
             self._sent.discard(ask.line)
             self._answered.append(ask.line)
 
-    def engine_died(self, generation: int) -> None:
-        """The engine of that generation died under requests of this batch."""
+    def engine_died(self, generation: int) -> bool:
+        """The engine of that generation died under requests of this batch; whether that is news."""
+        is_news = generation not in self._dead_generations
         self._dead_generations.add(generation)
+        return is_news
 
     def lose(self, ask: Ask) -> None:
         """It was in the engine when that died, and may be why."""

@@ -251,6 +251,10 @@ def test_a_request_that_kills_the_engine_fails_alone(stack: Stack) -> None:
     assert (error["custom_id"], error["error"]["code"]) == ("q-10", "engine_crashed")
     assert "died 3 times" in error["error"]["message"]
     assert batch.engine_deaths == 3
+    job_of(stack, batch)
+    text = logs.read_text(stack.session, batch)
+    assert text.count("the engine died") == 3
+    assert "a request is given up" in text
 
 
 @pytest.mark.parametrize("end", ["", "dies"])

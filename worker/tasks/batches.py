@@ -212,6 +212,8 @@ class BatchStep:
         settings = self.house.settings
         is_careful, asks = await self._in_thread(lambda session: self._gather(session, batch))
         self.log.info("running", requests=len(asks), model=batch.model)
+        if is_careful:
+            self.log.warning("a worker died of this batch before: what is sent is noted")
         self._answered, self._total = batch.total - len(asks), batch.total
         self._say(f"Waiting for {batch.model}", self._answered, self._total)
         writer: Writer[NewResult] = Writer(
