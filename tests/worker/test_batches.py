@@ -260,11 +260,11 @@ def test_a_request_that_kills_the_engine_fails_alone(stack: Stack) -> None:
 @pytest.mark.parametrize("end", ["", "dies"])
 def test_an_engine_whose_memory_runs_out_is_asked_less_at_once(stack: Stack, end: str) -> None:
     stack.write_models(
-        fake={"FAKE_DELAY": "0.5", "WINDOW": "8", "FAKE_OOM_OVER": "2", "FAKE_OOM_DIES": end}
+        fake={"FAKE_DELAY": "1", "WINDOW": "8", "FAKE_OOM_OVER": "2", "FAKE_OOM_DIES": end}
     )
     stack.start()
-    batch = stack.wait(stack.submit([chat(f"q-{n}") for n in range(10)]))
-    assert (batch.status, batch.completed, batch.failed) == ("completed", 10, 0)
+    batch = stack.wait(stack.submit([chat(f"q-{n}") for n in range(6)]))
+    assert (batch.status, batch.completed, batch.failed) == ("completed", 6, 0)
     assert (batch.engine_deaths > 0) is (end == "dies")
     job_of(stack, batch)
     text = logs.read_text(stack.session, batch)
