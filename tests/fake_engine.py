@@ -8,8 +8,11 @@ and metrics. The environment or the text of a prompt tells it what to do wrong:
     FAKE_CRASH_AT=N    exit when the Nth request arrives   FAKE_FREEZE=N  answer nothing from the Nth
     FAKE_START_ERROR=TEXT  say so and exit at once         FAKE_KEEP_ALIVE=S  idle connections' life
     FAKE_ANSWER=TEXT   what it answers
+    FAKE_OOM_OVER=N    with more than N in it, it answers that the GPU's memory has run out
+    FAKE_OOM_DIES=1    ... or says so and exits
     FAKE_FAMILY=1      start two more processes, one in a session of its own; all ignore SIGTERM
 
+    "HUGE"    as with FAKE_OOM_OVER, even alone
     "CRASH"   exit              "SLOW 3"   answer after 3 s        "STATUS 400"  answer with it
     "STATUS 503 once"  only the first time a request id comes      "HANGUP once"  drop the connection
 """
@@ -42,6 +45,7 @@ class FakeEngine:
         self.delay = float(os.environ.get("FAKE_DELAY", "0"))
         self.crash_at = int(os.environ.get("FAKE_CRASH_AT", "0"))
         self.freeze_at = int(os.environ.get("FAKE_FREEZE", "0"))
+        self.oom_over = int(os.environ.get("FAKE_OOM_OVER", "0"))
         self.asked = 0
         self.seen: Counter[str] = Counter()
         self.figures = dict.fromkeys(("running", "prompt", "generation", "finished"), 0)
@@ -93,6 +97,8 @@ vllm:request_success_total{{{label},finished_reason="length"}} 0.0
                 file.write(request_id + "\n")
         self.figures["running"] += 1
         try:
+            if "HUGE" in prompt or 0 < self.oom_over < self.figures["running"]:
+                return run_out_of_memory()
             await self.misbehave(request, request_id, prompt)
         finally:
             self.figures["running"] -= 1
@@ -131,9 +137,17 @@ def text_of(body: dict[str, Any]) -> str:
     return asked if isinstance(asked, str) else json.dumps(asked)
 
 
-def refuse(status: int) -> web.Response:
+def run_out_of_memory() -> web.Response:
+    words = "CUDA out of memory. Tried to allocate 2.00 GiB."
+    if os.environ.get("FAKE_OOM_DIES"):
+        print(f"torch.OutOfMemoryError: {words}", file=sys.stderr, flush=True)
+        os._exit(1)
+    return refuse(500, words)
+
+
+def refuse(status: int, message: str = "") -> web.Response:
     error = {
-        "message": f"The fake engine was told to answer {status}.",
+        "message": message or f"The fake engine was told to answer {status}.",
         "type": "BadRequestError" if status < 500 else "InternalServerError",
         "param": None,
         "code": status,

@@ -13,8 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.core.db import driver_connection
 from app.core.sql import statement
-
-DEATHS_BEFORE_ALONE = 2
+from app.core.suspects import DEATHS_BEFORE_ALONE
 
 # Postgres' binary COPY: a header, then for each row the number of fields and each field with its
 # length before it. None of these is ever null, so all rows have one size.
@@ -48,12 +47,14 @@ class Ask:
 class Asks:
     """What of a batch is still to be asked, in dispatch order; 24 bytes for each of millions.
 
-    Requests that were in the engine at several of its deaths are kept apart, to be asked alone.
+    Requests that were in the engine at several deaths are kept apart, to be asked alone; so are
+    those that died alone with their worker, to be asked no more.
     """
 
     def __init__(self, rows: npt.NDArray[Any]) -> None:
         self._put_back: deque[Ask] = deque()
         self._alone: deque[Ask] = deque()
+        self._deadly: deque[Ask] = deque()
         for row in rows[rows["deaths"] > 0]:
             fields = (int(row[name]) for name in ("line", "position", "length", "deaths"))
             self.put_back(Ask(*fields))
@@ -65,11 +66,14 @@ class Asks:
         self._next = 0
 
     def __len__(self) -> int:
-        return len(self._lines) - self._next + len(self._put_back) + len(self._alone)
+        known = len(self._put_back) + len(self._alone) + len(self._deadly)
+        return len(self._lines) - self._next + known
 
     def put_back(self, ask: Ask) -> None:
         """A request that was lost with its engine: it comes first, or alone after two deaths."""
-        if ask.deaths >= DEATHS_BEFORE_ALONE:
+        if ask.deaths > DEATHS_BEFORE_ALONE:
+            self._deadly.append(ask)
+        elif ask.deaths == DEATHS_BEFORE_ALONE:
             self._alone.append(ask)
         else:
             self._put_back.append(ask)
@@ -84,6 +88,11 @@ class Asks:
         """Whether something must be asked alone."""
         return bool(self._alone)
 
+    @property
+    def has_deadly(self) -> bool:
+        """Whether something must not be asked again."""
+        return bool(self._deadly)
+
     def take(self) -> Ask:
         """The next request. Raises IndexError when there is none."""
         if self._put_back:
@@ -96,6 +105,10 @@ class Asks:
     def take_alone(self) -> Ask:
         """The next request that must be asked alone. Raises IndexError when there is none."""
         return self._alone.popleft()
+
+    def take_deadly(self) -> Ask:
+        """The next request that is only to be failed. Raises IndexError when there is none."""
+        return self._deadly.popleft()
 
 
 def read_unanswered(session: Session, batch_number: int) -> Asks:

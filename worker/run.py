@@ -6,18 +6,20 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Protocol
 
-import orjson
 import structlog
 
 from app.core.models import Batch
-from app.core.results import NewResult, Usage, read_usage
-from worker.asks import DEATHS_BEFORE_ALONE, Ask, Asks
+from app.core.results import NewResult
+from app.core.suspects import DEATHS_BEFORE_ALONE
+from worker import endings
+from worker.asks import Ask, Asks
 from worker.bodies import BodyReader, RefusedRequest
-from worker.engine import Answer, EngineBusy, EngineGone, EngineNotRunning, openai_error
+from worker.engine import EngineBusy, EngineGone, EngineNotRunning
 from worker.outages import Patience, is_outage
+from worker.recording import JobLog
+from worker.suspects import Suspects
 from worker.turns import Turns
 from worker.window import Rank
 from worker.writer import Writer
@@ -49,7 +51,8 @@ class BatchRun:
         reader: BodyReader,
         look: BatchStatus,
         begin: Callable[[], None],
-        suspect: Callable[[list[int], int], None],
+        suspects: Suspects,
+        job_log: JobLog,
     ) -> None:
         self.batch = batch
         self.priority = batch.priority
@@ -60,13 +63,11 @@ class BatchRun:
         self._reader = reader
         self._look = look
         self._begin = begin
-        self._suspect = suspect
+        self._suspects = suspects
+        self._log = job_log
         self._rank: Rank = (-batch.priority, batch.number)
         self._asks = asks
         self._in_flight: dict[asyncio.Task[None], Ask] = {}
-        self._casualties: list[int] = []
-        self._dead_generations: set[int] = set()
-        self._deaths_noted = 0
         self._tag = secrets.token_hex(3)
         self._changed = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -76,7 +77,7 @@ class BatchRun:
 
     @property
     def has_unsent(self) -> bool:
-        return self._asks.has_next or self._asks.has_alone
+        return self._asks.has_next or self._asks.has_alone or self._asks.has_deadly
 
     def stop(self, reason: str, seconds: float) -> None:
         """Send nothing more; what is in flight may go on for so long. 0 ends an earlier stop's wait."""
@@ -139,8 +140,12 @@ class BatchRun:
     async def _produce(self) -> None:
         while self.has_unsent or self._in_flight:
             self._changed.clear()
-            if self._casualties:
-                await self._note_casualties()
+            await self._suspects.note_casualties()
+            if self._asks.has_deadly:
+                ask = self._asks.take_deadly()
+                self._log.error("a request is given up", line=ask.line, deaths=ask.deaths)
+                self._finish(ask, endings.deadly(self.batch, ask))
+                continue
             await self._turns.ready()
             await self._writer.room()
             if self._asks.has_next:
@@ -159,10 +164,11 @@ class BatchRun:
             return
         try:
             await self._begin_once()
+            ask = self._asks.take()
+            await self._suspects.send(ask)
         except BaseException:
             window.release()
             raise
-        ask = self._asks.take()
         task = asyncio.create_task(self._answer(ask))
         self._in_flight[task] = ask
         task.add_done_callback(lambda done: self._landed(done, window.release))
@@ -182,6 +188,7 @@ class BatchRun:
                 return
             await self._begin_once()
             ask = self._asks.take_alone()
+            await self._suspects.send(ask, is_alone=True)
             task = asyncio.create_task(self._answer(ask))
             self._in_flight[task] = ask
             try:
@@ -198,90 +205,66 @@ class BatchRun:
         try:
             body = self._reader.read(ask.position, ask.length)
         except RefusedRequest as refusal:
-            self._add(ask, status_code=400, body=refusal.body())
+            self._finish(ask, endings.refused(self.batch, ask, refusal))
             return
         pause = 0.5
         while True:
             ask.tries += 1
-            generation = self._turns.generation
+            generation, size = self._turns.generation, self._turns.window.size
             try:
                 answer = await self._turns.engine.ask(
                     self.batch.endpoint,
                     body,
-                    f"{self._id(ask)}-{self._tag}{ask.deaths}",
+                    f"{endings.result_id(self.batch, ask)}-{self._tag}{ask.deaths}",
                     self._turns.settings.request_timeout_seconds,
                 )
             except EngineNotRunning:
                 self._turns.report_death(generation)
                 self._asks.put_back(ask)
                 return
-            except EngineGone:
+            except EngineGone as death:
                 self._turns.report_death(generation)
-                self._dead_generations.add(generation)
-                self._lose(ask)
+                if self._suspects.engine_died(generation):
+                    self._log.warning("the engine died", reason=str(death))
+                if not (death.ran_out_of_memory and self._narrow(ask, size)):
+                    self._suspects.lose(ask)
+                    ask.deaths += 1
+                self._asks.put_back(ask)
                 return
             except EngineBusy:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
                 continue
             except TimeoutError:
-                self._fail(ask, "request_timeout", "The engine took too long for this request.")
+                self._finish(ask, endings.timed_out(self.batch, ask))
+                return
+            if answer.ran_out_of_memory and self._narrow(ask, size):
+                self._asks.put_back(ask)
                 return
             if answer.status_code >= 500 and ask.tries < _TRIES:
                 await asyncio.sleep(pause)
                 continue
-            self._record(ask, answer)
+            self._finish(ask, endings.answered(self.batch, ask, answer))
             return
 
-    def _lose(self, ask: Ask) -> None:
-        """The engine died under a request: it is no result; ask again, alone after two deaths."""
-        ask.deaths += 1
-        self._casualties.append(ask.line)
-        if ask.deaths > DEATHS_BEFORE_ALONE:
-            self._fail(ask, "engine_crashed", "The engine died each time it had this request.")
-        else:
-            self._asks.put_back(ask)
-
-    def _record(self, ask: Ask, answer: Answer) -> None:
-        if answer.is_success:
-            try:
-                content = orjson.loads(answer.body)
-            except orjson.JSONDecodeError:
-                self._fail(ask, "invalid_answer", "The engine's answer is not valid JSON.")
-                return
-            usage = read_usage(content)
-            self._add(ask, status_code=answer.status_code, body=answer.body, usage=usage)
-        else:
-            body = orjson.dumps({"error": openai_error(answer.status_code, answer.body)})
-            self._add(ask, status_code=answer.status_code, body=body)
-
-    def _fail(self, ask: Ask, code: str, message: str) -> None:
-        self._add(ask, error=orjson.dumps({"code": code, "message": message}))
-
-    def _add(
-        self,
-        ask: Ask,
-        *,
-        status_code: int | None = None,
-        body: bytes | None = None,
-        error: bytes | None = None,
-        usage: Usage = Usage(),  # noqa: B008 - frozen
-    ) -> None:
-        self._writer.add(
-            NewResult(
-                line=ask.line,
-                id=self._id(ask),
-                last_tried_at=datetime.now(UTC),
-                status_code=status_code,
-                body=body.decode("utf-8", "replace") if body is not None else None,
-                error=error.decode() if error is not None else None,
-                usage=usage,
-                tries=max(ask.tries, 1),
+    def _narrow(self, ask: Ask, size: int) -> bool:
+        """The engine's memory ran out under a request: no fault of it, where it was not alone."""
+        if ask.deaths >= DEATHS_BEFORE_ALONE:
+            return False
+        before = self._turns.window.size
+        if not self._turns.narrow(size):
+            return False
+        if self._turns.window.size < before:
+            self._log.warning(
+                "the engine's memory ran out: fewer requests at once",
+                before=before,
+                now=self._turns.window.size,
             )
-        )
+        return True
 
-    def _id(self, ask: Ask) -> str:
-        return f"batch_req_{self.batch.id.removeprefix('batch_')}{ask.line:08x}"
+    def _finish(self, ask: Ask, result: NewResult) -> None:
+        self._suspects.end(ask)
+        self._writer.add(result)
 
     async def _drain(self) -> None:
         if self._in_flight and self._drain_seconds > 0 and self.reason is not None:
@@ -300,16 +283,7 @@ class BatchRun:
         for task in list(self._in_flight):
             await _end(task)
         with contextlib.suppress(Exception):  # only makes the next run a little less careful
-            await self._note_casualties()
-
-    async def _note_casualties(self) -> None:
-        """Remember who was in the engine when it died, beyond this process's life."""
-        if not self._casualties:
-            return
-        lines, self._casualties = self._casualties, []
-        deaths = len(self._dead_generations) - self._deaths_noted
-        self._deaths_noted += deaths
-        await self._patience.outlast(lambda: self._suspect(lines, deaths), "note suspects")
+            await self._suspects.note_casualties()
 
 
 async def _all_done(tasks: set[asyncio.Task[None]]) -> None:

@@ -17,7 +17,7 @@ from app.core.errors import NotFound
 from app.core.settings import Settings
 from worker.engine import Engine, EngineError
 from worker.outages import is_outage
-from worker.window import Window
+from worker.window import Narrowing, Window
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +64,8 @@ class Turns:
         self.load_seconds: float | None = None
         self.generation = 0
         self.error: str | None = None
+        self._max_sequences = 1
+        self._narrowing = Narrowing()
         self._failures = 0
         self._is_broken = False
         self._gave_up_at = 0.0
@@ -104,6 +106,22 @@ class Turns:
             self._ready.clear()
             self._settled.clear()
             self._woken.set()
+
+    def narrow(self, size_then: int) -> bool:
+        """The engine's memory ran out with that window: halve what is in flight at once.
+
+        False: one request alone was too much. What was sent before it was halved halves it no further.
+        """
+        if self.window.size < size_then:
+            return True
+        size = min(size_then, self.window.in_use, self._max_sequences) // 2
+        if size < 1:
+            return False
+        assert self.active is not None
+        self._narrowing.begin(self.active, size)
+        self.window.resize(size)
+        log.warning("engine.out_of_memory", model=self.active, in_flight_from_now=size)
+        return True
 
     # The loop.
 
@@ -165,6 +183,8 @@ class Turns:
             and (self.is_ready or self.error is not None)
             and self._has_room(waiting)
         )
+        if self._narrowing.has_passed() and self.is_ready and self.engine.spec is not None:
+            self._resize(self.engine.spec)
         if due is not None and due != self.active:
             if self._is_overdue(waiting, due):
                 for run in list(self.runs):
@@ -244,9 +264,11 @@ class Turns:
     def _resize(self, spec: ModelSpec) -> None:
         # Our default flags count too: they say how much the engine computes at once.
         flags = tuple(self.engine.flags) or spec.flags
-        size = spec.model_copy(update={"flags": flags}).request_window()
+        spec = spec.model_copy(update={"flags": flags})
+        size, self._max_sequences = spec.request_window(), spec.max_sequences()
+        size = self._narrowing.limit(spec.name, size)
         if self.runs:
-            self.window.size = size
+            self.window.resize(size)
         else:
             self.window = Window(size)
 

@@ -4,11 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
 
 Rank = tuple[int, int]
+
+# For how long fewer requests are sent at once after the engine's memory ran out.
+_NARROW_SECONDS = 3600.0
+
+
+class Narrowing:
+    """How many requests of a model may be in flight since its engine's memory ran out."""
+
+    def __init__(self) -> None:
+        self._model: str | None = None
+        self._size = 0
+        self._since = 0.0
+
+    def begin(self, model: str, size: int) -> None:
+        """From now on so many, for an hour."""
+        self._model, self._size, self._since = model, size, time.monotonic()
+
+    def limit(self, model: str, size: int) -> int:
+        """How many of the `size` that the model would have otherwise."""
+        return min(size, self._size) if model == self._model else size
+
+    def has_passed(self) -> bool:
+        """Whether the hour is over; said once."""
+        if self._model is None or time.monotonic() - self._since < _NARROW_SECONDS:
+            return False
+        self._model = None
+        return True
 
 
 class Window:
@@ -30,6 +58,11 @@ class Window:
     @property
     def is_full(self) -> bool:
         return self.in_use >= self.size
+
+    def resize(self, size: int) -> None:
+        """From now on so many; who has a slot keeps it."""
+        self.size = size
+        self._grant()
 
     async def acquire(self, rank: Rank) -> None:
         """Wait for a slot."""

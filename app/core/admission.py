@@ -46,7 +46,9 @@ class Holds:
             if name is not None and 0 < self.per_user <= jobs
         ]
 
-    def reason(self, queue_name: str, owner_name: str | None) -> str | None:
+    def reason(
+        self, queue_name: str, owner_name: str | None, *, names_owner: bool = True
+    ) -> str | None:
         """Why a job that waits in a queue is not fetched, in words; None: it is only not its turn."""
         pause = self.pauses.get(queue_name)
         if pause is not None:
@@ -60,7 +62,8 @@ class Holds:
             return f"waits: {sum(self.running.values())} jobs run, which is the limit"
         if owner_name in self.crowded:
             jobs = self.running[owner_name]
-            return f"waits: {jobs} of {owner_name}'s jobs run, which is the limit"
+            whose = f"{owner_name}'s" if names_owner else "its owner's"
+            return f"waits: {jobs} of {whose} jobs run, which is the limit"
         return None
 
 
@@ -101,6 +104,30 @@ def batch_reasons(session: Session, settings: Settings, batches: Sequence[Batch]
         return {}
     jobs = session.scalars(select(Job).where(Job.id.in_(ids), Job.ended_at.is_(None)))
     return {ids[job_id]: why for job_id, why in reasons(session, settings, jobs).items()}
+
+
+def queue_reasons(
+    session: Session, settings: Settings, found: queue.Queue, owner_id: int | None
+) -> dict[str, str]:
+    """The same of the batches that wait in the whole queue.
+
+    Whoever sees only what is `owner_id`'s own (None: all) is not told whose the others are.
+    """
+    waiting = [row for row in found.waiting if row.status in ("validating", "in_progress")]
+    if not waiting:
+        return {}
+    holds = read(session, settings)
+    reasons = {}
+    for row in waiting:
+        is_validated = row.status == "in_progress"
+        why = holds.reason(
+            queue.model_queue(row.model or "") if is_validated else queue.BATCHES,
+            row.owner_name,
+            names_owner=owner_id in (None, row.owner_id),
+        )
+        if why is not None and not row.is_held:
+            reasons[row.id] = why
+    return reasons
 
 
 def _is_limited(queue_name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The figures that alert rules watch, each from an index, from rollups, or from the disk."""
+"""The figures that alert rules watch, each from an index, rollups, the disk or the server."""
 
 from __future__ import annotations
 
@@ -52,6 +52,12 @@ KINDS = {
         is_floor=True,
         takes_filter=False,
     ),
+    "long_transaction": Kind(
+        "longest time that a transaction of the database is open",
+        "seconds",
+        1800,
+        takes_filter=False,
+    ),
 }
 
 
@@ -82,7 +88,10 @@ def measure(session: Session, settings: Settings, rule: AlertRule, now: datetime
             heard_at = session.execute(
                 statement("alerts", "heard_at"), {"created_at": rule.created_at}
             ).scalar_one()
-            return Figure(_seconds(now, heard_at), heard_at)
+            return _since(heard_at, now)
+        case "long_transaction":
+            row = session.execute(statement("transactions", "oldest")).one_or_none()
+            return _since(row.began_at, now) if row is not None else Figure(0.0)
         case _:
             return Figure(float(shutil.disk_usage(settings.var_path).free))
 
@@ -118,12 +127,12 @@ def _oldest(session: Session, rule: AlertRule, now: datetime) -> Figure:
     ).one_or_none()
     if row is None:
         return Figure(0.0)
-    return Figure(_seconds(now, row.since), row.since, row.job_id)
+    return _since(row.since, now, row.job_id)
 
 
 def _filters(rule: AlertRule) -> dict[str, str | None]:
     return {"queue": rule.queue, "task": rule.task}
 
 
-def _seconds(now: datetime, since: datetime) -> float:
-    return max(0.0, (now - since).total_seconds())
+def _since(began_at: datetime, now: datetime, job_id: int | None = None) -> Figure:
+    return Figure(max(0.0, (now - began_at).total_seconds()), began_at, job_id)

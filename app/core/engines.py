@@ -121,10 +121,12 @@ class ModelSpec(BaseModel):
 
     def request_window(self) -> int:
         """How many requests to keep in flight: twice what the engine runs at once."""
-        if self.window is not None:
-            return self.window
+        return 2 * self.max_sequences() if self.window is None else self.window
+
+    def max_sequences(self) -> int:
+        """How many requests the engine runs at once."""
         sequences = self.flag("--max-num-seqs") or ""
-        return 2 * (int(sequences) if sequences.isdecimal() else DEFAULT_MAX_SEQUENCES)
+        return int(sequences) if sequences.isdecimal() else DEFAULT_MAX_SEQUENCES
 
 
 class Registry(BaseModel):

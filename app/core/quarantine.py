@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC
 from typing import Any
+from uuid import UUID
 
 import orjson
 from sqlalchemy import Row, func, select, text, update
 from sqlalchemy.orm import Session
 
-from app.core import jobs, webhooks
+from app.core import jobs, suspects, webhooks
 from app.core.models import FINAL, Batch
 from app.core.sql import statement
 
@@ -18,12 +19,27 @@ ERROR_TYPE = "Quarantined"
 CODE = "quarantined"
 
 
-def crashes(session: Session, job_id: int) -> Sequence[Row[Any]]:
+def crashes(session: Session, job_id: int, most: int) -> Sequence[Row[Any]]:
     """The attempts at an open job that lost their worker, oldest first.
 
-    Of a batch's job only those since the batch's last answer: who gets on is no poison.
+    Of a batch's job only those since the batch's last answer: who gets on is no poison. Unless it gets
+    on from one deadly request to the next, and `most` have been found.
     """
-    return session.execute(statement("workers", "crashes"), {"job_id": job_id}).all()
+    has_many_deadly = suspects.count_deadly(session, job_id) >= most
+    return session.execute(
+        statement("workers", "crashes"), {"job_id": job_id, "has_many_deadly": has_many_deadly}
+    ).all()
+
+
+def is_telling(session: Session, job_id: int, token: UUID, most: int) -> bool:
+    """Whether the crash of that attempt at a batch helps to find the request that causes it.
+
+    So it does where the attempt had noted what it sent, until `most` have been found to be deadly.
+    """
+    return (
+        suspects.count_sent(session, job_id, token) > 0
+        and suspects.count_deadly(session, job_id) < most
+    )
 
 
 def describe(found: Sequence[Row[Any]]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -186,16 +186,22 @@ def live_worker(session: Session) -> Worker | None:
     )
 
 
-def overview(session: Session) -> dict[str, Any]:
-    """The answer of GET /v1/queue."""
+def overview(
+    session: Session, reasons_of: Callable[[Queue], Mapping[str, str]] = lambda _: {}
+) -> dict[str, Any]:
+    """The answer of GET /v1/queue.
+
+    `reasons_of` a queue says why batches of it, by their ids, wait although it is their turn.
+    """
     now = datetime.now(UTC)
     queue = read(session)
+    reasons = reasons_of(queue)
     running = queue.running
     worker = live_worker(session)
     return {
         "worker": _worker(worker, now),
         "current_job": _current_job(running[0], queue, worker, now) if running else None,
-        "queue": [_entry(row, queue) for row in queue.waiting],
+        "queue": [_entry(row, queue, reasons.get(row.id)) for row in queue.waiting],
         "queue_length": count_open(session) - len(running),
     }
 
@@ -258,7 +264,7 @@ def _current_job(
     }
 
 
-def _entry(row: Row[Any], queue: Queue) -> dict[str, Any]:
+def _entry(row: Row[Any], queue: Queue, waiting_reason: str | None) -> dict[str, Any]:
     place = queue.places[row.id]
     duration = place.duration_seconds or 0.0
     starts_in = place.starts_in_seconds or 0.0
@@ -274,4 +280,5 @@ def _entry(row: Row[Any], queue: Queue) -> dict[str, Any]:
         "estimated_duration_minutes": round(duration / 60, 1),
         "starts_in_seconds": round(starts_in, 1),
         "starts_in_minutes": round(starts_in / 60, 1),
+        "waiting_reason": waiting_reason,
     }

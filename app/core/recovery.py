@@ -64,16 +64,16 @@ class _Round:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._limit = settings.quarantine_crashes
+        self.limit = settings.quarantine_crashes
         self._apart_seconds = 2 * settings.worker_stale_seconds
         self._blamed: set[object] = set()
         self._suspects = 0
 
     def is_poison(self, owner_id: object, crashes: int) -> bool:
         """Whether the job is not to be put back."""
-        if crashes < self._limit:
+        if crashes < self.limit:
             return False
-        if owner_id in self._blamed and crashes < 2 * self._limit:
+        if owner_id in self._blamed and crashes < 2 * self.limit:
             return False
         if owner_id is not None:
             self._blamed.add(owner_id)
@@ -81,7 +81,7 @@ class _Round:
 
     def pause_seconds(self, crashes: int) -> float:
         """How long the job waits for others that may be to blame."""
-        if crashes < max(self._limit - 1, 2):
+        if crashes < max(self.limit - 1, 2):
             return 0
         pause = self._suspects * self._apart_seconds
         self._suspects += 1
@@ -125,8 +125,10 @@ def _decide(session: Session, row: Row[Any], outcome: str | None, round_: _Round
         # It was through, and only the queue has not heard: nothing is done twice.
         _finish(session, row.id, _ENDS[outcome])
         return "end_made_up_for"
-    crashes = quarantine.crashes(session, row.id)
-    if round_.is_poison(row.owner_id, len(crashes)):
+    crashes = quarantine.crashes(session, row.id, round_.limit)
+    if round_.is_poison(row.owner_id, len(crashes)) and not quarantine.is_telling(
+        session, row.id, crashes[-1].token, round_.limit
+    ):
         quarantine.record(session, row.id, crashes)
         _finish(session, row.id, "failed")
         return "quarantined"

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from sqlalchemy import text
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
+from app.core import admission, jobs, queue
+from app.core.models import Batch, User
+from app.core.settings import Settings
 from tests.api.conftest import error_of
 
 Create = Callable[..., dict[str, Any]]
@@ -223,8 +226,48 @@ def test_the_queue_says_who_works_and_who_waits(client: FlaskClient, create: Cre
             "estimated_duration_minutes",
             "starts_in_seconds",
             "starts_in_minutes",
+            "waiting_reason",
         )
     )
+    assert entry["waiting_reason"] is None
+
+
+def test_the_queue_says_why_a_batch_is_held(
+    client: FlaskClient, create: Create, session: Session
+) -> None:
+    batch = create()
+    paused = client.post("/api/queues/batches/pause", json={"reason": "the file server is away"})
+    assert paused.status_code == 200, paused.text
+    (entry,) = client.get("/v1/queue").json["queue"]
+    assert entry["waiting_reason"].startswith("waits: batches is paused by ")
+    assert entry["waiting_reason"].endswith("the file server is away")
+    assert (
+        entry["waiting_reason"] == client.get(f"/v1/batches/{batch['id']}").json["waiting_reason"]
+    )
+
+
+def test_the_queue_tells_whose_jobs_are_in_the_way_only_to_who_may_see_them(
+    create: Create, settings: Settings, session: Session
+) -> None:
+    create()
+    session.execute(update(Batch).values(status="in_progress", model="fake"))
+    owner_id = session.scalars(select(Batch.owner_id)).one()
+    name = session.scalars(select(User.name)).one()
+    for _ in range(2):
+        running = jobs.defer(session, "export", {}, queue="tasks", owner_name=name)
+        session.execute(
+            text("UPDATE procrastinate_jobs SET status = 'doing' WHERE id = :id"), {"id": running}
+        )
+    session.commit()
+    limited = settings.model_copy(update={"user_concurrent_jobs": 2})
+
+    def said(viewer: int | None) -> list[str]:
+        found = queue.read(session)
+        return list(admission.queue_reasons(session, limited, found, viewer).values())
+
+    named = [f"waits: 2 of {name}'s jobs run, which is the limit"]
+    assert said(None) == said(owner_id) == named
+    assert said(owner_id + 1) == ["waits: 2 of its owner's jobs run, which is the limit"]
 
 
 def test_the_models_are_those_of_the_registry_as_it_is_now(client: FlaskClient, stack: Any) -> None:

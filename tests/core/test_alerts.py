@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
@@ -174,6 +175,21 @@ def test_a_full_disk_alerts(session: Session, look: Look) -> None:
     alert_rules.change(session, rule, "ann", {"threshold": 1.0})
     session.commit()
     assert types(look(1)) == ["alert.resolved"]
+
+
+def test_a_transaction_that_stays_open_alerts_until_it_ends(
+    session: Session, settings: Settings, look: Look
+) -> None:
+    add_rule(session, "long_transaction")
+    assert look() == []
+    with psycopg.connect(settings.database_url) as forgotten:
+        # By the tests' clock it began years ago.
+        began_at = forgotten.execute("SELECT now()").fetchone()
+        (event,) = look(1)
+        assert event["type"] == "alert.opened"
+        assert began_at is not None
+        assert event["data"]["since"] == int(began_at[0].timestamp())
+    assert types(look(2)) == ["alert.resolved"]
 
 
 # What is told, and when

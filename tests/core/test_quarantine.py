@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
-from app.core import batches, incidents, jobs, recovery, tasks, users, workers
-from app.core.models import Attempt, Batch, Incident, Job, Worker
+from app.core import batches, incidents, jobs, recovery, suspects, tasks, users, workers
+from app.core.models import Attempt, Batch, Incident, Job, Suspect, Worker
 from app.core.settings import Settings
 from app.core.workers import Pulse
 
@@ -242,6 +242,71 @@ def test_a_batch_that_only_crashes_gets_a_job_that_writes_its_end(
     session.refresh(batch)
     assert (batch.status, batch.failed_at is None) == ("failed", False)
     assert recovery.settle_batches(session) == 0
+
+
+def lease(session: Session, batch: Batch) -> UUID:
+    """The open attempt holds the batch."""
+    token = session.scalars(select(Attempt.token).where(Attempt.outcome.is_(None))).one()
+    session.execute(update(Batch).values(attempt_token=token))
+    session.commit()
+    return token
+
+
+def deaths(session: Session) -> dict[int, int]:
+    rows = session.execute(select(Suspect.line, Suspect.deaths))
+    return {row.line: row.deaths for row in rows}
+
+
+def test_a_batch_is_put_back_while_its_crashes_tell_which_request_causes_them(
+    session: Session, settings: Settings, batch: Batch
+) -> None:
+    assert batch.job_id is not None
+    for number in range(4):
+        worker = fetch(session, batch.job_id)
+        token = lease(session, batch)
+        suspects.count_lost(session, batch.number, batch.job_id, token)
+        if number:  # the first one did not note it
+            suspects.note_sent(session, batch.number, token, 2, [])
+        die(session, worker)
+        assert recovery.recover(session, settings, NAMES) == [batch.job_id]
+    fetch(session, batch.job_id)
+    suspects.count_lost(session, batch.number, batch.job_id, lease(session, batch))
+    assert deaths(session) == {2: 3}
+
+
+def test_a_batch_of_many_deadly_requests_is_quarantined(
+    session: Session, settings: Settings, batch: Batch
+) -> None:
+    assert batch.job_id is not None
+    for _ in range(3):
+        suspects.note_deaths(session, batch.number, [1, 2, 3], 1)
+    for number in range(3):
+        worker = fetch(session, batch.job_id)
+        suspects.note_sent(session, batch.number, lease(session, batch), 4, [])
+        die(session, worker)
+        put_back = recovery.recover(session, settings, NAMES)
+        assert put_back == ([batch.job_id] if number < 2 else [])
+
+
+def test_what_a_worker_had_sent_before_it_stopped_in_order_is_no_suspect(
+    session: Session, batch: Batch
+) -> None:
+    assert batch.job_id is not None
+    fetch(session, batch.job_id)
+    token = lease(session, batch)
+    suspects.note_sent(session, batch.number, token, 1, [])
+    suspects.note_sent(session, batch.number, token, 2, [1])
+    assert deaths(session) == {2: 0}
+    session.execute(
+        text("UPDATE attempt SET outcome = 'moved', ended_at = now() WHERE outcome IS NULL")
+    )
+    suspects.count_lost(session, batch.number, batch.job_id, uuid4())
+    assert deaths(session) == {2: 0}
+
+
+def test_an_attempt_that_lost_the_batch_notes_nothing(session: Session, batch: Batch) -> None:
+    suspects.note_sent(session, batch.number, uuid4(), 1, [])
+    assert deaths(session) == {}
 
 
 def test_jobs_that_died_together_twice_are_put_back_apart(

@@ -167,7 +167,7 @@ def test_every_code_of_a_request_without_an_answer_is_documented() -> None:
 
     page = REFERENCE / "batches.md"
     real = {code for code, _ in outputs._MISSING.values()}
-    real |= texts("worker/run.py", "_fail", 1)
+    real |= texts("worker/endings.py", "_failed", 2)
     compare("code", page, real, set(first_words(section(page, "## The lines of the result files"))))
 
 

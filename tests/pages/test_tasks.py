@@ -180,6 +180,26 @@ def test_a_job_of_many_attempts_shows_the_newest(open_page: Open, session: Sessi
     expect(page.locator("#job h3").last).to_contain_text("60: failed")
 
 
+@pytest.mark.parametrize(
+    ("started_at", "said"), [("now()", "not known"), ("NULL", "none: it never ran")]
+)
+def test_a_job_that_ended_without_a_known_worker_says_so(
+    open_page: Open, session: Session, started_at: str, said: str
+) -> None:
+    session.execute(
+        text(
+            "INSERT INTO job (id, task, queue, status, started_at, ended_at)"
+            f" VALUES (77, 'mail', 'shop', 'failed', {started_at}, now())"
+        )
+    )
+    session.commit()
+
+    page = open_page("/jobs/77")
+
+    worker = page.locator("#job .facts > div").filter(has_text="Worker")
+    expect(worker.locator("dd")).to_have_text(said)
+
+
 def test_a_job_that_does_not_exist_is_said_so(open_page: Open, complaints: Complaints) -> None:
     complaints.are_expected = True
     page = open_page("/jobs/999999999")

@@ -73,6 +73,16 @@ def test_a_stopped_server_keeps_its_data_and_leaves_no_process_or_socket(folder:
     assert ask(embedded.start(folder, SMALL), "SELECT answer FROM kept") == 42
 
 
+def test_a_stop_waits_for_a_server_that_has_only_removed_its_pid_file(folder: Path) -> None:
+    embedded.start(folder, SMALL)
+    server = embedded.pid(folder)
+    assert server is not None
+    os.kill(server, signal.SIGINT)
+    (embedded.home(folder) / "data" / "postmaster.pid").unlink(missing_ok=True)
+    embedded.stop(folder)
+    assert not Path(f"/proc/{server}").exists()
+
+
 def test_a_killed_server_starts_again_with_its_data(folder: Path) -> None:
     url = embedded.start(folder, SMALL)
     write(url)

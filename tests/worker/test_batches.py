@@ -249,7 +249,37 @@ def test_a_request_that_kills_the_engine_fails_alone(stack: Stack) -> None:
     assert (batch.status, batch.completed, batch.failed) == ("completed", 29, 1)
     (error,) = stack.read(batch.error_file_id)
     assert (error["custom_id"], error["error"]["code"]) == ("q-10", "engine_crashed")
+    assert "died 3 times" in error["error"]["message"]
     assert batch.engine_deaths == 3
+    job_of(stack, batch)
+    text = logs.read_text(stack.session, batch)
+    assert text.count("the engine died") == 3
+    assert "a request is given up" in text
+
+
+@pytest.mark.parametrize("end", ["", "dies"])
+def test_an_engine_whose_memory_runs_out_is_asked_less_at_once(stack: Stack, end: str) -> None:
+    stack.write_models(
+        fake={"FAKE_DELAY": "1", "WINDOW": "8", "FAKE_OOM_OVER": "2", "FAKE_OOM_DIES": end}
+    )
+    stack.start()
+    batch = stack.wait(stack.submit([chat(f"q-{n}") for n in range(6)]))
+    assert (batch.status, batch.completed, batch.failed) == ("completed", 6, 0)
+    assert (batch.engine_deaths > 0) is (end == "dies")
+    job_of(stack, batch)
+    text = logs.read_text(stack.session, batch)
+    assert "the engine's memory ran out: fewer requests at once" in text
+
+
+def test_a_request_that_takes_too_much_memory_even_alone_fails_alone(stack: Stack) -> None:
+    stack.write_models(fake={"FAKE_DELAY": "0.1", "WINDOW": "4"})
+    stack.start()
+    lines = [chat(f"q-{n}", "HUGE" if n == 3 else f"Question {n}") for n in range(8)]
+    batch = stack.wait(stack.submit(lines))
+    assert (batch.status, batch.completed, batch.failed) == ("completed", 7, 1)
+    (error,) = stack.read(batch.error_file_id)
+    assert error["custom_id"] == "q-3"
+    assert "out of memory" in error["response"]["body"]["error"]["message"]
 
 
 def test_a_frozen_engine_is_replaced_and_the_batch_goes_on(stack: Stack) -> None:

@@ -31,7 +31,7 @@ from tests.worker.engines import (
     settings_in,
 )
 from worker.engine import Engine, EngineBusy, EngineError, EngineGone, memory
-from worker.engine.answers import openai_error
+from worker.engine.answers import Answer, openai_error, tells_of_memory
 from worker.engine.connection import Connection
 from worker.engine.logfile import reason
 from worker.engine.memory import needed_bytes
@@ -348,6 +348,23 @@ def test_a_crash_is_noticed_at_once_and_is_no_answer(settings: Settings, tmp_pat
     spec = fake_spec(tmp_path, FAKE_LOG=str(log))
     tell(settings, spec, story)
     assert asked(log) == ["slow", "crash", "again"]
+
+
+@pytest.mark.parametrize(
+    ("said", "is_memory"),
+    [
+        (b"torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.", True),
+        (b"RuntimeError: CUDA error: out of memory", True),
+        (b"DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.", True),
+        (b"terminate called after throwing an instance of 'std::bad_alloc'", True),
+        (b"Lower gpu_memory_utilization if you run out of memory.", False),
+        (b"EngineDeadError", False),
+    ],
+)
+def test_an_engine_says_that_its_memory_ran_out(said: bytes, is_memory: bool) -> None:
+    assert tells_of_memory(said) is is_memory
+    assert Answer(500, said).ran_out_of_memory is is_memory
+    assert not Answer(400, said).ran_out_of_memory
 
 
 def test_a_stop_is_no_death(settings: Settings, tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from psycopg import errors
 from psycopg_pool import PoolTimeout
 from sqlalchemy.exc import OperationalError
 
+from worker import window as windows
 from worker.outages import is_outage
 from worker.run import BatchRun
-from worker.window import Window
+from worker.window import Narrowing, Window
 
 
 class Turns:
@@ -46,7 +47,8 @@ def run_of(turns: Turns, writer: Writer) -> BatchRun:
         patience=unused,
         look=unused,
         begin=unused,
-        suspect=unused,
+        suspects=unused,
+        job_log=unused,
     )
 
 
@@ -82,6 +84,35 @@ def test_the_window_is_one_requests_alone_once_the_others_have_left() -> None:
         return said
 
     assert asyncio.run(scene()) == ["alone with 0", "next"]
+
+
+def test_a_window_that_grows_lets_more_in_at_once() -> None:
+    async def scene() -> int:
+        window = Window(1)
+        waiting = [asyncio.create_task(window.acquire((0, n))) for n in range(3)]
+        await asyncio.sleep(0)
+        assert window.in_use == 1
+        window.resize(3)
+        await asyncio.gather(*waiting)
+        return window.in_use
+
+    assert asyncio.run(scene()) == 3
+
+
+def test_fewer_requests_are_sent_for_an_hour_after_memory_ran_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(windows, "time", SimpleNamespace(monotonic=lambda: now))
+    narrowing = Narrowing()
+    assert (narrowing.limit("mine", 8), narrowing.has_passed()) == (8, False)
+    narrowing.begin("mine", 2)
+    now += 3599
+    assert (narrowing.limit("mine", 8), narrowing.limit("other", 8)) == (2, 8)
+    assert not narrowing.has_passed()
+    now += 1
+    assert (narrowing.has_passed(), narrowing.has_passed()) == (True, False)
+    assert narrowing.limit("mine", 8) == 8
 
 
 def test_a_cancelled_wait_costs_no_slot() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -13,6 +14,10 @@ _TYPES = {
 }
 # What vLLM says of requests that were lost with the engine: they are not answered.
 _DEATH_MARKS = (b"EngineDeadError", b"EngineCore encountered an issue")
+# PyTorch's words for a GPU, for a CPU, and C++'s own.
+_OUT_OF_MEMORY = re.compile(
+    rb"(?:CUDA|HIP|XPU)(?: error:)? out of memory|OutOfMemoryError|can't allocate memory|std::bad_alloc"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,11 @@ class Answer:
         """Whether the request got what it asked for."""
         return 200 <= self.status_code < 300
 
+    @property
+    def ran_out_of_memory(self) -> bool:
+        """Whether the engine failed the request because its memory ran out."""
+        return self.status_code >= 500 and tells_of_memory(self.body)
+
 
 class OpenAIError(TypedDict):
     """The object under "error" in OpenAI's error bodies."""
@@ -40,6 +50,11 @@ class OpenAIError(TypedDict):
 def tells_of_death(body: bytes) -> bool:
     """Whether an error body says that the engine died under the request."""
     return any(mark in body for mark in _DEATH_MARKS)
+
+
+def tells_of_memory(text: bytes) -> bool:
+    """Whether what an engine says tells that its memory ran out."""
+    return _OUT_OF_MEMORY.search(text) is not None
 
 
 def openai_error(status: int, body: bytes) -> OpenAIError:

@@ -226,6 +226,9 @@ class Engine:
     def _mourn(self, run: Run, reason: str) -> None:
         """A run died: count it, and end whatever is left of it at once."""
         self.deaths += 1
+        if run.process is not None:
+            log = logfile.path_for(self._settings.logs_path, run.spec.name)
+            run.ran_out_of_memory = logfile.tells_of_memory(log)
         if self._run is run:
             self._set_status("failed")
         logger.error("The engine of %s died: %s", run.spec.name, reason)

@@ -12,7 +12,14 @@ class ShortOfMemory(EngineError):
 
 
 class EngineGone(Exception):
-    """The engine died, or was stopped, before it answered: the request is not answered."""
+    """The engine died, or was stopped, before it answered: the request is not answered.
+
+    `ran_out_of_memory`: by its own words it had too much to do at once.
+    """
+
+    def __init__(self, message: str, *, ran_out_of_memory: bool = False) -> None:
+        super().__init__(message)
+        self.ran_out_of_memory = ran_out_of_memory
 
 
 class EngineNotRunning(EngineGone):

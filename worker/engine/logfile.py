@@ -10,12 +10,16 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from worker.engine import answers
+
 logger = logging.getLogger("stoker.engine")
 
 KEPT = 3
 _TAIL_BYTES = 64 * 1024
 _FOLLOW_SECONDS = 0.5
 _BURST_LINES = 50
+# It may have a line to say of each request that it held, and a traceback of each of its processes.
+_LAST_WORDS_BYTES = 1024 * 1024
 
 _PREFIX = re.compile(
     r"^\(\w+(?:[-_ ]\w+)* pid=\d+\) ?|^(?:ERROR|WARNING|INFO) \d\d-\d\d [\d:]+ \[\S+\] "
@@ -42,14 +46,22 @@ def rotate(path: Path) -> None:
 
 def tail(path: Path, lines: int) -> list[str]:
     """The file's last lines; none when there is no file."""
+    return _end(path, _TAIL_BYTES).decode("utf-8", "replace").splitlines()[-lines:]
+
+
+def _end(path: Path, most: int) -> bytes:
     try:
         with path.open("rb") as file:
             file.seek(0, 2)
-            file.seek(max(0, file.tell() - _TAIL_BYTES))
-            text = file.read().decode("utf-8", "replace")
+            file.seek(max(0, file.tell() - most))
+            return file.read()
     except OSError:
-        return []
-    return text.splitlines()[-lines:]
+        return b""
+
+
+def tells_of_memory(path: Path) -> bool:
+    """Whether the last it said is that its memory ran out."""
+    return answers.tells_of_memory(_end(path, _LAST_WORDS_BYTES))
 
 
 def reason(path: Path) -> str:

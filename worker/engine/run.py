@@ -33,6 +33,7 @@ class Run:
         self.is_ready = asyncio.Event()
         # Its result is why the engine died; None when it was stopped on purpose.
         self.death: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        self.ran_out_of_memory = False
         # Called at once with the reason when it dies.
         self.on_death: Callable[[str], None] | None = None
         self.tasks: list[asyncio.Task[None]] = []
@@ -96,7 +97,10 @@ class Run:
                 await asyncio.wait({self.death}, timeout=_LAST_WORDS_SECONDS)
                 self.die(f"The engine is not healthy ({sign}).")
         if self.is_over:
-            raise EngineGone(self.death.result() or "The engine was stopped.")
+            raise EngineGone(
+                self.death.result() or "The engine was stopped.",
+                ran_out_of_memory=self.ran_out_of_memory,
+            )
 
     async def bury(self) -> None:
         """End whatever is left of it at once; who still waits for an answer learns of the death."""

@@ -15,17 +15,17 @@ from procrastinate.jobs import Job
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session
 
-from app.core import attempts, batches, jobs, queue, results, stops, storage
+from app.core import attempts, batches, jobs, queue, results, stops, storage, suspects
 from app.core.models import FINAL, Attempt, Batch
 from app.core.results import LeaseLost, NewResult
-from app.core.sql import statement
 from worker import record, steps
-from worker.asks import read_unanswered
+from worker.asks import Asks, read_unanswered
 from worker.bodies import BodyReader
 from worker.house import House
 from worker.outages import is_outage
 from worker.recording import JobLog
 from worker.run import BatchRun
+from worker.suspects import Suspects
 from worker.tasks.app import app
 from worker.turns import EngineUnavailable
 from worker.writer import Writer
@@ -210,8 +210,10 @@ class BatchStep:
 
     async def _run(self, batch: Batch) -> None:
         settings = self.house.settings
-        asks = await self._in_thread(lambda session: read_unanswered(session, batch.number))
+        is_careful, asks = await self._in_thread(lambda session: self._gather(session, batch))
         self.log.info("running", requests=len(asks), model=batch.model)
+        if is_careful:
+            self.log.warning("a worker died of this batch before: what is sent is noted")
         self._answered, self._total = batch.total - len(asks), batch.total
         self._say(f"Waiting for {batch.model}", self._answered, self._total)
         writer: Writer[NewResult] = Writer(
@@ -232,7 +234,14 @@ class BatchStep:
                 reader=reader,
                 look=lambda: self._look(batch),
                 begin=lambda: self._begin(batch),
-                suspect=lambda lines, deaths: self._suspect(batch, lines, deaths),
+                job_log=self.log,
+                suspects=Suspects(
+                    self.house.sessions,
+                    self.house.patience,
+                    batch.number,
+                    self.token,
+                    is_careful=is_careful,
+                ),
             )
             try:
                 # From here on the turns know it as a run: nothing is awaited in between.
@@ -243,6 +252,12 @@ class BatchStep:
                 return
         self.log.info("answered" if reason is None else f"stopped: {reason}")
         await self._follow(batch, reason)
+
+    def _gather(self, session: Session, batch: Batch) -> tuple[bool, Asks]:
+        """What is to be asked, and whether a worker has died of this batch before."""
+        is_careful = attempts.count(session, self.job_id, "lost") > 0
+        suspects.count_lost(session, batch.number, self.job_id, self.token)
+        return is_careful, read_unanswered(session, batch.number)
 
     async def _follow(self, batch: Batch, reason: str | None) -> None:
         match reason:
@@ -373,16 +388,4 @@ class BatchStep:
                 )
             )
             jobs.announce(session, "batch", batch.id)
-            session.commit()
-
-    def _suspect(self, batch: Batch, lines: list[int], deaths: int) -> None:
-        with self.house.sessions() as session:
-            session.execute(
-                statement("requests", "suspect"), {"batch_number": batch.number, "lines": lines}
-            )
-            session.execute(
-                update(Batch)
-                .where(Batch.id == batch.id)
-                .values(engine_deaths=Batch.engine_deaths + deaths)
-            )
             session.commit()

@@ -238,6 +238,8 @@ class QueueEntry(Answer):
     estimated_duration_minutes: float
     starts_in_seconds: float
     starts_in_minutes: float
+    # Why it waits although its turn has come.
+    waiting_reason: str | None
 
 
 class Queue(Answer):

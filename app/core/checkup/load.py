@@ -8,6 +8,7 @@ import psycopg
 
 from app.core.checkup.findings import Finding, Patient, check, failed, ok, size, warning
 from app.core.checkup.installation import room
+from app.core.sql import statement
 
 # What a process may hold besides its pool: worker/__main__.py, worker/housekeeper.py and what they
 # start. The worker: its pool, the queue's, a listener for each of three queue workers, two helpers.
@@ -76,24 +77,9 @@ def check_room(patient: Patient) -> Finding:
 @check("transactions", needs="database")
 def check_transactions(patient: Patient) -> Finding:
     """No transaction is open for so long that dead rows pile up behind it."""
-    old = patient.rows(
-        "SELECT pid::text, coalesce(nullif(application_name, ''), usename, '?'),"
-        "  date_part('epoch', clock_timestamp() - xact_start) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND backend_type = 'client backend'"
-        " AND pid <> pg_backend_pid()"
-        " UNION ALL"
-        " SELECT 'PREPARED ' || quote_literal(gid), owner,"
-        "  date_part('epoch', clock_timestamp() - prepared) FROM pg_prepared_xacts"
-        " WHERE database = current_database()"
-        " ORDER BY 3 DESC NULLS LAST LIMIT 1"
-    )
-    if old and old[0][2] is not None and old[0][2] > 60 * _OLD_MINUTES:
-        which, whose, seconds = old[0]
-        ending = (
-            f"ROLLBACK {which};"
-            if "PREPARED" in which
-            else f"SELECT pg_terminate_backend({which});"
-        )
+    old = patient.rows(statement("transactions", "oldest").text)
+    if old and old[0][3] > 60 * _OLD_MINUTES:
+        whose, which, _, seconds, ending = old[0]
         return warning(
             f"One is open for {seconds / 60:.0f} minutes ({whose}, {which}): vacuum can't remove what "
             "was deleted since, and the queue becomes slow.",

@@ -35,7 +35,7 @@ SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT, "kill": signal.SI
 LONGEST_LOG_BYTES = 16 * 1024**2
 
 # A dead server that is our child stays a zombie until it is asked for.
-_children: list[subprocess.Popen[bytes]] = []
+_children: list[tuple[Path, subprocess.Popen[bytes]]] = []
 
 
 def start(base: Path, conf: tuple[str, ...] = (), timeout_seconds: float = 60.0) -> str:
@@ -209,7 +209,7 @@ def _launch(place: Place, folder: Path, conf: tuple[str, ...], deadline: float) 
                 env=_environment(),
                 **place.identity,
             )
-            _children.append(server)
+            _children.append((place.data, server))
             while server.poll() is None and time.monotonic() < deadline:
                 if _answers(place):
                     return
@@ -254,9 +254,9 @@ def _create_database(place: Place) -> None:
 
 def _postmaster(place: Place) -> int | None:
     """The server's pid, if the pid file names a live process that is this very server."""
-    for child in list(_children):
-        if child.poll() is not None:
-            _children.remove(child)
+    for each in list(_children):
+        if each[1].poll() is not None:
+            _children.remove(each)
     try:
         number = int((place.data / "postmaster.pid").read_text().split()[0])
         command = Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")
@@ -278,6 +278,17 @@ def _disown_stale_pids(place: Place) -> None:
             file.write_text(f"{os.getpid()}{newline}{rest}")
 
 
+def _collect(place: Place) -> None:
+    """Wait for the server, where it is our child: it removes its pid file before it ends."""
+    for data, child in list(_children):
+        if data == place.data:
+            try:
+                child.wait(10.0)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+
 def _stop(place: Place, mode: str, timeout_seconds: float) -> None:
     deadline = time.monotonic() + timeout_seconds
     sent = SIGNALS[mode]
@@ -286,5 +297,6 @@ def _stop(place: Place, mode: str, timeout_seconds: float) -> None:
         while _postmaster(place) == number and time.monotonic() < deadline:
             time.sleep(0.02)
         sent, deadline = signal.SIGKILL, time.monotonic() + 10.0
+    _collect(place)
     if place.run.parent != place.home:
         shutil.rmtree(place.run, ignore_errors=True)

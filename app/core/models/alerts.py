@@ -17,6 +17,7 @@ ALERT_KINDS = (
     "no_worker",
     "slow_job",
     "disk_low",
+    "long_transaction",
 )
 
 

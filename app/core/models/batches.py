@@ -145,7 +145,10 @@ class Request(Base):
 
 
 class Suspect(Base):
-    """A request that was in the engine when it died; after two deaths it is asked alone."""
+    """A request that was in the engine when it died, or its worker; after two deaths it is asked alone.
+
+    `sent_by` is the attempt that has it in the engine, where that is noted beforehand.
+    """
 
     __tablename__ = "suspect"
     __table_args__ = (PrimaryKeyConstraint("batch_number", "line"),)
@@ -153,6 +156,7 @@ class Suspect(Base):
     batch_number: Mapped[int] = mapped_column(Integer)
     line: Mapped[int] = mapped_column(Integer)
     deaths: Mapped[int] = mapped_column(SmallInteger)
+    sent_by: Mapped[UUID | None]
 
 
 class Result(Base):

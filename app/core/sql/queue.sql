@@ -3,12 +3,13 @@
 SELECT batch.id, batch.number, batch.model, batch.priority, batch.status, batch.created_at,
        batch.validated_at, batch.in_progress_at, batch.first_result_at, batch.last_result_at,
        batch.total, batch.completed, batch.failed, batch.estimated_tokens,
-       batch.input_tokens, batch.output_tokens,
+       batch.input_tokens, batch.output_tokens, batch.owner_id, user_account.name AS owner_name,
        EXISTS (
            SELECT FROM attempt
            WHERE attempt.token = batch.attempt_token AND attempt.outcome IS NULL
        ) AS is_held
 FROM batch
+JOIN user_account ON user_account.id = batch.owner_id
 WHERE batch.status IN ('validating', 'in_progress', 'finalizing', 'cancelling')
 ORDER BY batch.priority DESC, batch.number
 LIMIT :limit;

@@ -21,10 +21,3 @@ FROM request
 LEFT JOIN suspect ON suspect.batch_number = request.batch_number AND suspect.line = request.line
 LEFT JOIN result ON result.batch_number = request.batch_number AND result.line = request.line
 WHERE request.batch_number = :batch_number AND result.line IS NULL;
-
--- name: suspect
--- These requests were in the engine when it died.
-INSERT INTO suspect (batch_number, line, deaths)
-SELECT CAST(:batch_number AS int), line, 1 FROM unnest(CAST(:lines AS int[])) AS row (line)
-ON CONFLICT (batch_number, line) DO UPDATE SET deaths = suspect.deaths + 1
-RETURNING line, deaths;

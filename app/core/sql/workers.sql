@@ -38,12 +38,14 @@ WHERE job_id = :id AND number = :attempts + 1
 ORDER BY job_created_at DESC LIMIT 1;
 
 -- name: crashes
-SELECT attempt.number, attempt.ended_at, attempt.worker_name
+-- Since a batch's last answer; all of them once many of its requests have proved deadly.
+SELECT attempt.number, attempt.ended_at, attempt.worker_name, attempt.token
 FROM job
 JOIN attempt ON attempt.job_id = job.id AND attempt.job_created_at = job.created_at
 WHERE job.id = :job_id AND job.ended_at IS NULL AND attempt.outcome = 'lost'
-  AND attempt.started_at > coalesce(
-      (SELECT batch.last_result_at FROM batch WHERE batch.job_id = :job_id), '-infinity')
+  AND (attempt.started_at > coalesce(
+           (SELECT batch.last_result_at FROM batch WHERE batch.job_id = :job_id), '-infinity')
+       OR :has_many_deadly)
 ORDER BY attempt.number;
 
 -- name: due_batches
