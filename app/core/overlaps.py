@@ -105,25 +105,27 @@ def find(
         "most": MOST_RUNS + 1,
     }
     rows = session.execute(statement("overlaps", "runs"), asked).all()
-    runs = _Runs.read(rows)
+    runs = Runs.read(rows)
     if runs.size > MOST_RUNS:
         raise Refused(
             f"More than {MOST_RUNS:,} jobs ran in this time: ask for fewer hours.", param="hours"
         )
-    runs = runs.within(_number(since), _number(until))
-    return _sweep(runs, limit)
+    runs = runs.within(number(since), number(until))
+    return sweep(runs, limit)
 
 
-def _number(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND
+def number(at: datetime) -> int:
+    """Microseconds since 2000, as the columns of runs have them."""
+    return (at - _EPOCH) // _MICROSECOND
 
 
-def _moment(number: int | np.int64) -> datetime:
-    return _EPOCH + int(number) * _MICROSECOND
+def moment(microseconds: int | np.int64) -> datetime:
+    """The other way round."""
+    return _EPOCH + int(microseconds) * _MICROSECOND
 
 
 @dataclass(frozen=True)
-class _Runs:
+class Runs:
     """Columns of equal length, in microseconds; `kinds` are indexes of `tasks`.
 
     `starts` and `ends` lie within the window, `began` and `ended` are when the run did.
@@ -143,7 +145,7 @@ class _Runs:
         return len(self.jobs)
 
     @classmethod
-    def read(cls, rows: Sequence[Any]) -> _Runs:
+    def read(cls, rows: Sequence[Any]) -> Runs:
         """The rows of the statement."""
         columns = {
             name: b"".join(getattr(row, name) for row in rows)
@@ -157,9 +159,9 @@ class _Runs:
         tasks = [row.task for row in rows]
         return cls(tasks, jobs, numbers, kinds, began, ended, began, ended)
 
-    def taken(self, which: npt.NDArray[Any]) -> _Runs:
+    def taken(self, which: npt.NDArray[Any]) -> Runs:
         """Only these, or in this order."""
-        return _Runs(
+        return Runs(
             self.tasks,
             self.jobs[which],
             self.numbers[which],
@@ -170,11 +172,11 @@ class _Runs:
             self.ends[which],
         )
 
-    def within(self, since: int, until: int) -> _Runs:
+    def within(self, since: int, until: int) -> Runs:
         """Clipped to the window, without those that have no time in it, ordered by start."""
         ends = self._one_at_a_time()
         starts, ends = np.maximum(self.began, since), np.minimum(ends, until)
-        clipped = _Runs(
+        clipped = Runs(
             self.tasks, self.jobs, self.numbers, self.kinds, self.began, self.ended, starts, ends
         )
         lasting = clipped.taken(np.flatnonzero(starts < ends))
@@ -197,7 +199,8 @@ class _Runs:
         return ends
 
 
-def _sweep(runs: _Runs, limit: int) -> Overlaps:
+def sweep(runs: Runs, limit: int) -> Overlaps:
+    """All that is known of runs within a window, with so many of their overlaps."""
     size = runs.size
     if not size:
         return Overlaps([], 0, [], [], None)
@@ -216,7 +219,7 @@ def _sweep(runs: _Runs, limit: int) -> Overlaps:
         count=count,
         by_pair=_by_pair(runs.tasks, times, steps, kinds),
         concurrency=_profile(at, level),
-        peak=Point(_moment(at[top]), int(level[top])),
+        peak=Point(moment(at[top]), int(level[top])),
     )
 
 
@@ -238,7 +241,7 @@ def _profile(at: Ints, level: Ints) -> list[Point]:
         kept = np.flatnonzero(level == np.repeat(highest, sizes))
         kept = kept[np.append(True, slices[kept][1:] != slices[kept][:-1])]
         at, level = at[kept], level[kept]
-    return [Point(_moment(moment), int(running)) for moment, running in zip(at, level, strict=True)]
+    return [Point(moment(each), int(running)) for each, running in zip(at, level, strict=True)]
 
 
 def _by_pair(tasks: Sequence[str], times: Ints, steps: Ints, kinds: Ints) -> list[TypePair]:
@@ -291,7 +294,7 @@ def _time_alone(times: Ints, steps: Ints, kinds: Ints, width: int) -> Ints:
     return total
 
 
-def _latest(runs: _Runs, limit: int) -> list[Overlap]:
+def _latest(runs: Runs, limit: int) -> list[Overlap]:
     """The overlaps that began last, the latest first: the sweep, backwards, until there are enough."""
     # Most runs may overlap with none: only those are walked that do with the one before or after.
     latest_end = np.maximum.accumulate(runs.ends)
@@ -317,7 +320,7 @@ def _latest(runs: _Runs, limit: int) -> list[Overlap]:
     return found
 
 
-def _overlap(runs: _Runs, one: int, other: int) -> Overlap:
+def _overlap(runs: Runs, one: int, other: int) -> Overlap:
     first, second = sorted(
         (one, other), key=lambda number: (int(runs.began[number]), int(runs.jobs[number]))
     )
@@ -325,10 +328,10 @@ def _overlap(runs: _Runs, one: int, other: int) -> Overlap:
     return Overlap(_run(runs, first), _run(runs, second), int(shared) / 1e6)
 
 
-def _run(runs: _Runs, number: int) -> Run:
+def _run(runs: Runs, number: int) -> Run:
     return Run(
         job_id=int(runs.jobs[number]),
         job_type=runs.tasks[runs.kinds[number]],
-        started_at=_moment(runs.began[number]),
-        ended_at=_moment(runs.ended[number]),
+        started_at=moment(runs.began[number]),
+        ended_at=moment(runs.ended[number]),
     )

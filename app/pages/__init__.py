@@ -15,6 +15,7 @@ from app.pages import (
     platform,
     sign_in,
     tasks,
+    timeline,
 )
 
 
@@ -22,5 +23,5 @@ def register(app: Flask) -> None:
     """Attach the pages and the words their templates use."""
     display.register(app)
     fragments.register(app)
-    for module in (home, history, tasks, jobs, platform, files, sign_in, changes):
+    for module in (home, timeline, history, tasks, jobs, platform, files, sign_in, changes):
         app.register_blueprint(module.blueprint)

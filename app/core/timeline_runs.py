@@ -1,0 +1,114 @@
+"""The runs of a window as columns: what the timeline draws and compares.
+
+A run is an attempt of a job, as in overlaps.py. Times are microseconds since 2000.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy.orm import Session
+
+from app.core import overlaps
+from app.core.overlaps import Ints
+from app.core.sql import statement
+
+LaneBy = Literal["type", "queue", "worker", "model", "user"]
+LANES: tuple[LaneBy, ...] = ("type", "queue", "worker", "model", "user")
+MOST_RUNS = 200_000
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Columns of equal length, by start. `groups` says what each number in `group` stands for:
+    (lane, type, outcome); no lane is None, and the outcome of what runs is None.
+    """
+
+    groups: Sequence[tuple[str | None, str, str | None]]
+    group: Ints
+    jobs: Ints
+    created: Ints
+    numbers: Ints
+    starts: Ints
+    ends: Ints
+    is_capped: bool
+
+    @property
+    def size(self) -> int:
+        return len(self.jobs)
+
+    @property
+    def types(self) -> list[str]:
+        return sorted({task for _, task, _ in self.groups})
+
+    def of_type(self, task: str) -> npt.NDArray[np.bool_]:
+        """Which runs are of that type."""
+        return self._where(lambda group: group[1] == task)
+
+    def of_lane(self, lane: str | None) -> npt.NDArray[np.bool_]:
+        """Which runs are in that lane."""
+        return self._where(lambda group: group[0] == lane)
+
+    def has_failed(self) -> npt.NDArray[np.bool_]:
+        """Which runs ended badly."""
+        return self._where(lambda group: group[2] in ("failed", "lost"))
+
+    def _where(self, is_it: Any) -> npt.NDArray[np.bool_]:
+        chosen = np.array([bool(is_it(group)) for group in self.groups], dtype=bool)
+        return chosen[self.group] if len(chosen) else np.zeros(0, dtype=bool)
+
+    def swept(self, since: datetime, until: datetime) -> overlaps.Overlaps:
+        """Pairs of types, concurrency and peak within the window."""
+        types = self.types
+        kind_of_group = np.array([types.index(task) for _, task, _ in self.groups], dtype=np.int64)
+        kinds = kind_of_group[self.group] if self.size else np.zeros(0, dtype=np.int64)
+        runs = overlaps.Runs(
+            types, self.jobs, self.numbers, kinds, self.starts, self.ends, self.starts, self.ends
+        )
+        return overlaps.sweep(runs.within(overlaps.number(since), overlaps.number(until)), 0)
+
+
+def read(
+    session: Session,
+    *,
+    since: datetime,
+    until: datetime,
+    lane_by: LaneBy = "type",
+    task: str | None = None,
+    owner_name: str | None = None,
+) -> Runs:
+    """The newest MOST_RUNS runs that share time with the window, of one type or user if named."""
+    which = "runs_by_job" if lane_by in ("model", "user") else "runs"
+    rows = session.execute(
+        statement("timeline", which),
+        {
+            "since": since,
+            "until": until,
+            "lane_by": lane_by,
+            "task": task,
+            "owner_name": owner_name,
+            "most": MOST_RUNS,
+        },
+    ).all()
+    jobs, created, numbers, starts, ends = (
+        np.frombuffer(b"".join(getattr(row, name) for row in rows), dtype=">i8").astype(np.int64)
+        for name in ("jobs", "created", "numbers", "starts", "ends")
+    )
+    group = np.repeat(np.arange(len(rows)), [len(row.jobs) // 8 for row in rows])
+    ends = np.maximum(ends, starts)
+    order = np.lexsort((jobs, starts))
+    return Runs(
+        [(row.lane, row.task, row.outcome) for row in rows],
+        group[order],
+        jobs[order],
+        created[order],
+        numbers[order],
+        starts[order],
+        ends[order],
+        is_capped=len(jobs) >= MOST_RUNS,
+    )

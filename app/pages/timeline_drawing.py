@@ -1,0 +1,239 @@
+"""Where on the timeline's picture everything stands, in units of its own coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from app.core.collisions import Span
+from app.core.overlaps import Point
+from app.core.timeline import NARROWEST, Bar, Lane, Strip
+from app.pages.display import duration
+
+LABELS = 150.0
+PLOT = 1000.0
+AXIS = 22.0
+CURVE = 46.0
+ROW = 22.0
+BAR = 15.0
+PAD = 6.0
+_NAME_WIDTH = 46.0
+_TICKS = (
+    *(timedelta(seconds=each) for each in (1, 2, 5, 10, 30)),
+    *(timedelta(minutes=each) for each in (1, 2, 5, 10, 15, 30)),
+    *(timedelta(hours=each) for each in (1, 2, 3, 6, 12)),
+    *(timedelta(days=each) for each in (1, 2, 7, 14, 30, 90)),
+)
+_MOST_TICKS = 9
+_WORDS = {None: "running", "lost": "lost: its worker died", "deleted": "ended, not known how"}
+_LOOKS = {
+    None: "running",
+    "completed": "completed",
+    "failed": "failed",
+    "lost": "failed",
+    "cancelled": "cancelled",
+}
+
+
+@dataclass(frozen=True)
+class DrawnBar:
+    """A run: `look` is its class, `tip` says all about it, one fact a line."""
+
+    job_id: int
+    number: int
+    x: float
+    y: float
+    width: float
+    wait_x: float | None
+    look: str
+    label: str
+    tip: str
+
+
+@dataclass(frozen=True)
+class DrawnStrip:
+    """Many runs; `url` leads to the slice of time."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    since: datetime
+    until: datetime
+    has_failed: bool
+    tip: str
+
+
+@dataclass(frozen=True)
+class DrawnLane:
+    """A lane from `y` on."""
+
+    name: str
+    note: str
+    y: float
+    height: float
+    bars: list[DrawnBar]
+    strips: list[DrawnStrip]
+
+
+@dataclass(frozen=True)
+class Band:
+    """A stretch of time through all lanes."""
+
+    x: float
+    width: float
+    tip: str
+
+
+class Drawing:
+    """All of it. `curve` and `crowded` are paths: what ran, and what of it beside something else."""
+
+    def __init__(
+        self,
+        lanes: Sequence[Lane],
+        concurrency: Sequence[Point],
+        bands: Sequence[Span],
+        since: datetime,
+        until: datetime,
+        now: datetime,
+    ) -> None:
+        self._since = since
+        self._seconds = (until - since).total_seconds()
+        self.top = max((point.running for point in concurrency), default=0)
+        self.curve = self._path(concurrency, until, 0)
+        self.crowded = self._path(concurrency, until, 1)
+        y = AXIS + CURVE + PAD
+        self.lanes: list[DrawnLane] = []
+        for lane in lanes:
+            drawn = self._lane(lane, y)
+            self.lanes.append(drawn)
+            y += drawn.height
+        self.height = y
+        self.ticks = [(self.x(at), _clock(at, step)) for at, step in self._moments(until)]
+        self.now_x = self.x(now) if since <= now <= until else None
+        self.bands = [
+            Band(
+                self.x(span.since),
+                max(1.0, self.x(span.until) - self.x(span.since)),
+                duration(span.seconds),
+            )
+            for span in bands
+        ]
+
+    def x(self, at: datetime) -> float:
+        """Where a moment is, within the plot."""
+        share = (at - self._since).total_seconds() / self._seconds
+        return round(min(max(share, 0.0), 1.0) * PLOT, 1)
+
+    def _path(self, points: Sequence[Point], until: datetime, above: int) -> str:
+        """The area of what runs beyond `above`, as an SVG path; empty where there is none."""
+        if self.top <= above:
+            return ""
+        bottom = AXIS + CURVE
+        unit = (CURVE - 8) / self.top
+
+        def height(running: int) -> float:
+            return round(bottom - max(running, above) * unit, 1)
+
+        parts = [f"M0 {height(0)}"]
+        for point in points:
+            parts.append(f"H{self.x(point.at)}V{height(point.running)}")
+        parts.append(f"H{self.x(until)}V{height(0)}Z")
+        return "".join(parts)
+
+    def _lane(self, lane: Lane, y: float) -> DrawnLane:
+        height = lane.rows * ROW + PAD
+        note = f"{lane.runs:,} run{'' if lane.runs == 1 else 's'}"
+        if lane.failed:
+            note += f", {lane.failed:,} failed"
+        name = lane.name or ("none" if not lane.others else f"{lane.others} more")
+        bars, ends = [], [0.0] * lane.rows
+        for bar in lane.bars:
+            top = y + PAD / 2 + bar.row * ROW + (ROW - BAR) / 2
+            drawn = self._bar(bar, top, ends[bar.row])
+            ends[bar.row] = drawn.x + drawn.width
+            bars.append(drawn)
+        strips = [self._strip(strip, y + PAD / 2) for strip in lane.strips]
+        return DrawnLane(name, note, y, height, bars, strips)
+
+    def _bar(self, bar: Bar, y: float, free_from: float) -> DrawnBar:
+        """Its wait is drawn as far as the bar before it in its row leaves room."""
+        x = self.x(bar.started_at)
+        width = round(max(self.x(bar.ended_at) - x, PLOT * NARROWEST), 1)
+        x = min(x, PLOT - width)
+        look = _LOOKS.get(bar.outcome, "other")
+        wait_x = None
+        if bar.wait_seconds:
+            begun = max(
+                self.x(bar.started_at - timedelta(seconds=bar.wait_seconds)), round(free_from, 1)
+            )
+            wait_x = begun if x - begun >= 1 else None
+        mark = {"failed": "✕", "cancelled": "⊘", "running": "◐"}.get(look, "")
+        label = f"{mark} #{bar.job_id}".strip() if width >= _NAME_WIDTH else mark
+        return DrawnBar(
+            bar.job_id,
+            bar.number,
+            x,
+            y,
+            width,
+            wait_x,
+            look,
+            label if width >= 12 else "",
+            _tip(bar),
+        )
+
+    def _strip(self, strip: Strip, y: float) -> DrawnStrip:
+        x = self.x(strip.since)
+        height = round(4 + strip.share * (ROW - 6), 1)
+        words = f"{strip.runs:,} run{'' if strip.runs == 1 else 's'} here"
+        if strip.failed:
+            words += f", {strip.failed:,} of them failed"
+        return DrawnStrip(
+            x,
+            round(y + ROW - height, 1),
+            round(max(self.x(strip.until) - x - 0.6, 0.6), 1),
+            height,
+            strip.since,
+            strip.until,
+            strip.failed > 0,
+            f"{words}\n{_second(strip.since)} to {strip.until:%H:%M:%S} UTC",
+        )
+
+    def _moments(self, until: datetime) -> list[tuple[datetime, timedelta]]:
+        length = until - self._since
+        step = next((each for each in _TICKS if length / each <= _MOST_TICKS), _TICKS[-1])
+        epoch = datetime(2000, 1, 3, tzinfo=UTC)  # a Monday
+        at = epoch + -(-(self._since - epoch) // step) * step
+        found = []
+        while at <= until:
+            found.append((at, step))
+            at += step
+        return found
+
+
+def _tip(bar: Bar) -> str:
+    word = _WORDS.get(bar.outcome, bar.outcome or "")
+    seconds = (bar.ended_at - bar.started_at).total_seconds()
+    lines = [
+        f"#{bar.job_id} {bar.type}",
+        f"{word}, attempt {bar.number}" if bar.number > 1 else word,
+        f"started {_second(bar.started_at)} UTC",
+        f"ended {_second(bar.ended_at)} UTC" if bar.outcome else "has not ended",
+        f"ran {duration(seconds)}",
+    ]
+    if bar.wait_seconds is not None:
+        lines.append(f"waited {duration(bar.wait_seconds)}")
+    if bar.error:
+        lines.append(bar.error[:200])
+    return "\n".join(lines)
+
+
+def _second(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S}"
+
+
+def _clock(at: datetime, step: timedelta) -> str:
+    if step >= timedelta(days=1) or (at.hour, at.minute, at.second) == (0, 0, 0):
+        return f"{at:%b} {at.day}"
+    return f"{at:%H:%M:%S}" if step < timedelta(minutes=1) else f"{at:%H:%M}"

@@ -1,0 +1,203 @@
+// The timeline: zoom, pan and selection ask the server for another window; bars are walked by keys.
+(() => {
+  const LABELS = 150;
+  const PLOT = 1000;
+  const DRAG_PX = 5;
+  const SETTLE_MS = 140;
+  const SHORTEST_S = 10;
+  const region = () => document.getElementById("timeline");
+  const plot = () => document.getElementById("plot");
+  const read = (element) => ({ since: Number(element.dataset.since), until: Number(element.dataset.until) });
+
+  // One link outside the region asks for all that is not a link itself.
+  function go(url) {
+    const link = document.getElementById("timeline-go");
+    link.setAttribute("href", url);
+    link.setAttribute("hx-get", url);
+    htmx.process(link);
+    link.click();
+  }
+  function goTo(since, until) {
+    const now = Date.now() / 1000;
+    const length = Math.max(until - since, SHORTEST_S);
+    const end = Math.min(until, now);
+    const word = (seconds) => encodeURIComponent(new Date(seconds * 1000).toISOString().slice(0, 19));
+    go(region().dataset.url.replace("FROM", word(end - length)).replace("TO", word(end)));
+  }
+
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.("a[data-go]");
+    if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    go(link.getAttribute("href"));
+  });
+
+  // The filters say what the address says.
+  function sync() {
+    const form = document.getElementById("timeline-filters");
+    const asked = new URLSearchParams(location.search);
+    for (const field of form.elements) {
+      if (!field.name || field === document.activeElement) continue;
+      const value = asked.get(field.name);
+      if (field.type === "radio") field.checked = field.value === (value ?? "24h");
+      else if (field.tagName === "SELECT") field.value = value ?? { lanes: "type", refresh: "live" }[field.name] ?? "";
+      else field.value = value ?? "";
+    }
+  }
+
+  // What is under the pointer or the focus, in words.
+  function tell(link) {
+    const tip = document.getElementById("timeline-tip");
+    tip.hidden = !link;
+    if (!link) return;
+    tip.textContent = link.getAttribute("aria-label");
+    const box = link.querySelector(".run, rect").getBoundingClientRect();
+    const left = Math.min(Math.max(8, box.left), document.documentElement.clientWidth - tip.offsetWidth - 8);
+    const below = box.bottom + 8;
+    const top = below + tip.offsetHeight > innerHeight ? box.top - tip.offsetHeight - 8 : below;
+    tip.style.left = `${left}px`;
+    tip.style.top = `${top}px`;
+  }
+  const marked = (event) => event.target.closest?.(".bar, .strip");
+  for (const type of ["pointerover", "focusin"]) {
+    document.addEventListener(type, (event) => { if (marked(event)) tell(marked(event)); });
+  }
+  for (const type of ["pointerout", "focusout"]) {
+    document.addEventListener(type, (event) => {
+      if (marked(event)) tell(plot()?.contains(document.activeElement) ? document.activeElement.closest(".bar, .strip") : null);
+    });
+  }
+  document.addEventListener("scroll", () => tell(null), { capture: true, passive: true });
+
+  // From a place on the screen to the plot's own units and to time.
+  function unitsAt(svg, clientX) {
+    const at = new DOMPoint(clientX, 0).matrixTransform(svg.getScreenCTM().inverse());
+    return Math.min(Math.max(at.x - LABELS, 0), PLOT);
+  }
+  const timeAt = ({ since, until }, units) => since + (units / PLOT) * (until - since);
+
+  let wheel = null;
+  document.addEventListener("wheel", (event) => {
+    const svg = event.target.closest?.("#plot svg");
+    const isPan = event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY);
+    if (!svg || !(event.ctrlKey || event.metaKey || isPan)) return; // the wheel alone scrolls the page
+    event.preventDefault();
+    const window_ = wheel?.window ?? read(region());
+    const length = window_.until - window_.since;
+    let next;
+    if (isPan && !event.ctrlKey && !event.metaKey) {
+      const by = ((event.deltaX || event.deltaY) / 600) * length;
+      next = { since: window_.since + by, until: window_.until + by };
+    } else {
+      const share = unitsAt(svg, event.clientX) / PLOT;
+      const wanted = length * Math.exp(Math.sign(event.deltaY) * 0.25);
+      const middle = window_.since + share * length;
+      next = { since: middle - share * wanted, until: middle + (1 - share) * wanted };
+    }
+    clearTimeout(wheel?.timer);
+    wheel = { window: next, timer: setTimeout(() => { wheel = null; goTo(next.since, next.until); }, SETTLE_MS) };
+  }, { passive: false });
+
+  // Dragging: over the lanes a stretch is chosen, with Shift they are moved; on the map the window is.
+  let drag = null;
+  document.addEventListener("pointerdown", (event) => {
+    const svg = event.target.closest?.("#plot svg, #map");
+    if (!svg || event.button || event.pointerType === "touch") return;
+    drag = { svg, x: event.clientX, from: unitsAt(svg, event.clientX), isMap: svg.id === "map", isPan: event.shiftKey, moved: false };
+    if (drag.isMap) event.preventDefault();
+  });
+  document.addEventListener("pointermove", (event) => {
+    if (!drag || (!drag.moved && Math.abs(event.clientX - drag.x) < DRAG_PX)) return;
+    drag.moved = true;
+    drag.to = unitsAt(drag.svg, event.clientX);
+    tell(null);
+    if (drag.isMap) {
+      const mark = drag.svg.querySelector(".map-window");
+      mark.setAttribute("x", drag.to - mark.width.baseVal.value / 2);
+    } else if (!drag.isPan) {
+      const brush = document.getElementById("brush");
+      brush.setAttribute("visibility", "visible");
+      brush.setAttribute("x", LABELS + Math.min(drag.from, drag.to));
+      brush.setAttribute("width", Math.abs(drag.to - drag.from));
+    }
+  });
+  document.addEventListener("pointerup", (event) => {
+    if (!drag) return;
+    const { svg, from, isMap, isPan, moved } = drag;
+    const to = drag.to ?? unitsAt(svg, event.clientX);
+    drag = null;
+    document.getElementById("brush")?.setAttribute("visibility", "hidden");
+    const window_ = read(region());
+    const length = window_.until - window_.since;
+    if (isMap) {
+      const middle = timeAt(read(svg), to);
+      goTo(middle - length / 2, middle + length / 2);
+    } else if (moved && isPan) {
+      const by = ((from - to) / PLOT) * length;
+      goTo(window_.since + by, window_.until + by);
+    } else if (moved) {
+      // The click that follows belongs to the drag.
+      addEventListener("click", (click) => { click.preventDefault(); click.stopPropagation(); }, { capture: true, once: true });
+      setTimeout(() => goTo(timeAt(window_, Math.min(from, to)), timeAt(window_, Math.max(from, to))));
+    }
+  });
+  document.addEventListener("dragstart", (event) => { if (event.target.closest?.("#plot")) event.preventDefault(); });
+
+  const links = (lane) => [...lane.querySelectorAll(".bar, .strip")].sort((a, b) => left(a) - left(b));
+  const left = (link) => Number(link.querySelector(".run, rect:not(.wait)").getAttribute("x"));
+  function step(key, current) {
+    const lanes = [...plot().querySelectorAll(".lane")].filter((lane) => lane.querySelector("a"));
+    if (!lanes.length) return null;
+    if (!current) return links(lanes[0])[0];
+    const lane = current.closest(".lane");
+    const row = links(lane);
+    if (key === "ArrowLeft") return row[row.indexOf(current) - 1];
+    if (key === "ArrowRight") return row[row.indexOf(current) + 1];
+    if (key === "Home") return row[0];
+    if (key === "End") return row[row.length - 1];
+    const next = lanes[lanes.indexOf(lane) + (key === "ArrowUp" ? -1 : 1)];
+    return next && links(next).reduce((best, each) => (Math.abs(left(each) - left(current)) < Math.abs(left(best) - left(current)) ? each : best));
+  }
+  document.addEventListener("keydown", (event) => {
+    if (!event.target.closest?.("#plot") || event.ctrlKey || event.metaKey || event.altKey) return;
+    const key = event.key === "=" ? "+" : event.key;
+    const isMove = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End"].includes(key);
+    if (isMove && !event.shiftKey) {
+      event.preventDefault();
+      const next = step(key, event.target.closest(".bar, .strip"));
+      next?.focus({ preventScroll: false });
+      return;
+    }
+    const link = region().querySelector(`[data-key="${CSS.escape(key)}"]`);
+    if (!link || !["+", "-", "0", "ArrowLeft", "ArrowRight"].includes(key)) return;
+    event.preventDefault();
+    go(link.getAttribute("href"));
+  });
+
+  // Where the plot is wider than the screen, the lanes' names stay.
+  document.addEventListener("scroll", (event) => {
+    if (event.target.id !== "plot") return;
+    const svg = event.target.querySelector("svg");
+    const by = (event.target.scrollLeft * 1150) / svg.getBoundingClientRect().width;
+    svg.querySelector("[data-labels]").setAttribute("transform", `translate(${by} 0)`);
+  }, { capture: true, passive: true });
+
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest?.("[data-png]");
+    if (!button) return;
+    const answer = await fetch(button.dataset.png);
+    const image = new Image();
+    image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(await answer.text())}`;
+    await image.decode();
+    const canvas = document.createElement("canvas");
+    canvas.width = image.naturalWidth * 2;
+    canvas.height = image.naturalHeight * 2;
+    canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+    const save = document.createElement("a");
+    save.download = "timeline.png";
+    save.href = canvas.toDataURL("image/png");
+    save.click();
+  });
+
+  document.addEventListener("htmx:after:swap", (event) => { if (event.detail.ctx?.target?.id === "timeline") { tell(null); sync(); } });
+})();
