@@ -1,0 +1,128 @@
+"""The window of time that a page looks at: read from the address, and said in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from flask import url_for
+from werkzeug.datastructures import MultiDict
+
+from app.core.errors import Invalid
+
+RANGES = {
+    "1h": ("1 h", timedelta(hours=1), "last hour"),
+    "6h": ("6 h", timedelta(hours=6), "last 6 hours"),
+    "24h": ("24 h", timedelta(hours=24), "last 24 hours"),
+    "7d": ("7 d", timedelta(days=7), "last 7 days"),
+    "30d": ("30 d", timedelta(days=30), "last 30 days"),
+}
+DATES = "dates"
+_DEFAULT = "24h"
+_FIRST = datetime(2000, 1, 1, tzinfo=UTC)
+_LONGEST = timedelta(days=366)
+_LONGEST_NAME = 200
+
+REFRESHES = {
+    "off": ("off", ""),
+    "30": ("every 30 s", "every 30s"),
+    "60": ("every minute", "every 60s"),
+    "300": ("every 5 min", "every 300s"),
+    "live": ("live", "every 30s, refresh"),
+}
+_USUAL_REFRESH = "live"
+
+
+@dataclass(frozen=True)
+class Window:
+    """What the reader chose to see, of one type or (None) of all, and how often it is fetched anew."""
+
+    range: str
+    since: datetime
+    until: datetime
+    type: str | None = None
+    refresh: str = _USUAL_REFRESH
+
+    ranges = (*((key, words[0]) for key, words in RANGES.items()), (DATES, "Custom"))
+    refreshes = tuple((key, words[0]) for key, words in REFRESHES.items())
+
+    @classmethod
+    def read(cls, args: MultiDict[str, str], now: datetime | None = None) -> Window:
+        """From the address. Raises Invalid, naming what can't be read."""
+        now = now or datetime.now(UTC)
+        chosen = args.get("range") or _DEFAULT
+        if chosen not in RANGES and chosen != DATES:
+            raise Invalid(f"range must be one of {', '.join(RANGES)}, {DATES}.", param="range")
+        refresh = args.get("refresh") or _USUAL_REFRESH
+        if refresh not in REFRESHES:
+            raise Invalid(f"refresh must be one of {', '.join(REFRESHES)}.", param="refresh")
+        since, until = _dates(args, now) if chosen == DATES else (now - RANGES[chosen][1], now)
+        kind = (args.get("type") or "").replace("\0", "")[:_LONGEST_NAME] or None
+        return cls(chosen, since, until, kind, refresh)
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether nothing was chosen that hides something."""
+        return self.range == _DEFAULT and self.type is None
+
+    @property
+    def trigger(self) -> str:
+        """When the page fetches itself anew, in htmx's words; never for `off`."""
+        return REFRESHES[self.refresh][1] or "never"
+
+    @property
+    def scope(self) -> str:
+        """The window in words."""
+        if self.range in RANGES:
+            return RANGES[self.range][2]
+        return f"{_minute(self.since)} to {_minute(self.until)} UTC"
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What its answers may be kept under."""
+        fixed = (self.since, self.until) if self.range == DATES else ()
+        return (self.range, *fixed, self.type)
+
+    def url(self, endpoint: str, **changed: str | None) -> str:
+        """The address of the same window on a page, with some of it changed."""
+        said = {
+            "range": None if self.range == _DEFAULT else self.range,
+            "type": self.type,
+            "refresh": None if self.refresh == _USUAL_REFRESH else self.refresh,
+        }
+        if self.range == DATES:
+            said |= {"from": field(self.since), "to": field(self.until)}
+        return url_for(endpoint, **{**said, **changed})  # type: ignore[arg-type]
+
+
+def field(at: datetime) -> str:
+    """As a field for a time has it."""
+    return f"{at:%Y-%m-%dT%H:%M}"
+
+
+def _minute(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M}"
+
+
+def _dates(args: MultiDict[str, str], now: datetime) -> tuple[datetime, datetime]:
+    until = _moment(args, "to", is_end=True) or now
+    since = _moment(args, "from") or until - RANGES[_DEFAULT][1]
+    if since >= until:
+        raise Invalid("from must be before to.", param="from")
+    if until - since > _LONGEST:
+        raise Invalid(f"from must be {_LONGEST.days} days before to at most.", param="from")
+    return since, until
+
+
+def _moment(args: MultiDict[str, str], name: str, *, is_end: bool = False) -> datetime | None:
+    """A time in UTC; a day alone is its beginning, or as an end the whole day."""
+    value = args.get(name)
+    if not value:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+        at = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise Invalid(f"{name} must be a time like 2026-11-22T09:30.", param=name) from None
+    at = min(max(at, _FIRST), datetime(9000, 1, 1, tzinfo=UTC))
+    return at + timedelta(days=1) if is_end and len(value) == 10 else at
