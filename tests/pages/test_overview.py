@@ -2,49 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 from playwright.sync_api import Page, expect
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.core import overview, rollups, sessions, users
-from app.core.models import User
+from app.core import overview, rollups
 from tests.pages import job_seed
 from tests.pages.conftest import Complaints, violations, wait_until_live
 
 Open = Callable[..., Page]
 
 
-@pytest.fixture(autouse=True)
-def _clear(session: Session) -> Iterator[None]:
-    job_seed.clear(session)
-    yield
-    job_seed.clear(session)
-
-
-@pytest.fixture
-def sign_in(app: Flask, session: Session) -> Callable[..., FlaskClient]:
-    """A signed-in browser's requests, without the browser."""
-
-    def sign_in(name: str = "admin", role: str = "admin") -> FlaskClient:
-        user = users.ensure_admin(session)
-        if name != "admin":
-            user = User(name=name, role=role)
-            session.add(user)
-            session.flush()
-        link = sessions.create_sign_in_link(session, user, 10)
-        token = sessions.consume_sign_in_link(session, link, session_days=1)
-        session.commit()
-        client = app.test_client()
-        client.set_cookie(app.config["STOKER_COOKIE_NAME"], token)
-        return client
-
-    return sign_in
+pytestmark = pytest.mark.usefixtures("clear_jobs")
 
 
 # --- What is counted
