@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from flask import Blueprint, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -18,7 +17,7 @@ from app.core.tasks import BulkFilter
 from app.extensions import db
 from app.pages import charts
 from app.pages.fragments import here, wants_fragment
-from app.pages.window import DATES, Window
+from app.pages.window import DATES, Window, moment
 from app.pages.window_charts import STEP_WORDS, at
 
 blueprint = Blueprint("failures", __name__, url_prefix="/failures")
@@ -59,7 +58,7 @@ def index() -> str:
         most_jobs=failures.MOST_JOBS,
         sparklines={group.fingerprint: _sparkline(group, most) for group in found.groups},
         sentences={group.fingerprint: _course(group, found) for group in found.groups},
-        action_url=lambda group, action: _action_url(window, group, action),
+        action_url=lambda group, action: _action_url(window, found, group, action),
         may_act="submit" in g.actor.scopes,
     )
 
@@ -111,23 +110,21 @@ def _asked(fingerprint: str, action: str) -> BulkFilter:
         error_fingerprint=fingerprint,
         completed_after=window.since,
         completed_before=window.until,
+        created_after=moment(request.args, "made_after"),
     )
 
 
-def _action_url(window: Window, group: Group, action: str) -> str:
-    """With fixed times, to the minute around the window: what was looked at is what is acted on."""
+def _action_url(window: Window, found: Failures, group: Group, action: str) -> str:
+    """With fixed times: what was looked at is what is acted on."""
     return url_for(
         "failures.ask",
         fingerprint=group.fingerprint,
         action=action,
         range=DATES,
         type=group.task,
-        **_times(window),
+        made_after=found.back_to and found.back_to.isoformat(),
+        **{"from": window.since.isoformat(), "to": window.until.isoformat()},  # type: ignore[arg-type]
     )
-
-
-def _times(window: Window) -> dict[str, Any]:
-    return {"from": window.since.isoformat(), "to": window.until.isoformat()}
 
 
 def _back() -> str:
