@@ -47,10 +47,23 @@ def by_task(
     session: Session, *, hours: float | None, owner_name: str | None = None
 ) -> list[TaskStats]:
     """Every type that ran in the last `hours` (None: ever), in the order of their names."""
+    since = None if hours is None else datetime.now(UTC) - timedelta(hours=hours)
+    return by_task_between(session, since=since, until=None, owner_name=owner_name)
+
+
+def by_task_between(
+    session: Session,
+    *,
+    since: datetime | None,
+    until: datetime | None,
+    owner_name: str | None = None,
+) -> list[TaskStats]:
+    """Every type that ended in a window, or runs now, in the order of their names."""
     found = tallies.count(
         session,
         "task",
-        since=None if hours is None else datetime.now(UTC) - timedelta(hours=hours),
+        since=since,
+        until=until,
         owner_name=owner_name,
         histograms_of=("completed",),
     )

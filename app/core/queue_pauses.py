@@ -72,9 +72,14 @@ def resume(session: Session, name: str, actor: str, *, models: Collection[str]) 
     return True
 
 
+def own_queues(models: Collection[str]) -> list[str]:
+    """The queues that there are without any job, with a registry of these models."""
+    return [queue.BATCHES, queue.TASKS, *map(queue.model_queue, models)]
+
+
 def _refuse_others(session: Session, name: str, models: Collection[str]) -> None:
     """Only our own workers ask whether a queue is paused."""
-    known = {queue.BATCHES, queue.TASKS, *map(queue.model_queue, models)}
+    known = own_queues(models)
     if name not in known and not session.scalar(select(exists().where(Job.queue == name))):
         raise NotFound(f"There is no queue {name[:100]!r}.", param="name", code="not_found")
     is_ours = name in known or name.startswith(queue.model_queue(""))

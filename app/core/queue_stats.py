@@ -80,6 +80,18 @@ def queues(
     return [_figures(name, counts, recent.get(name, {})) for name, counts in sorted(every.items())]
 
 
+def oldest_waiting(
+    session: Session, figures: Iterable[QueueFigures], owner_name: str | None = None
+) -> dict[str, datetime]:
+    """Since when the job that waits longest in each queue has been due, where one is."""
+    found = {
+        each.name: tallies.oldest_waiting_at(session, owner_name, queue=each.name)
+        for each in figures
+        if each.counts["pending"] or each.counts["retrying"]
+    }
+    return {name: at for name, at in found.items() if at is not None}
+
+
 def _figures(name: str, counts: dict[str, int], recent: dict[str, Tally]) -> QueueFigures:
     done, failed = recent.get("completed", Tally()), recent.get("failed", Tally())
     waits = sum(tally.waits for tally in recent.values())

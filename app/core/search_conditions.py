@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, literal_column, or_, select
 
-from app.core import search_syntax
+from app.core import failures, search_syntax
 from app.core.errors import Invalid
 from app.core.job_matching import HAS_ERROR, Matching
 from app.core.models import Job, JobSearch
@@ -61,6 +61,7 @@ class Filters:
     completed_after: datetime | None = None
     completed_before: datetime | None = None
     has_error: bool | None = None
+    error_fingerprint: str | None = None
     min_duration: float | None = None
     max_duration: float | None = None
 
@@ -154,6 +155,8 @@ def _filtered(search: Search, filters: Filters) -> Search:
             search = search.where(column <= before)
     if filters.has_error is not None:
         search = search.with_error() if filters.has_error else search.where(~HAS_ERROR)
+    if filters.error_fingerprint is not None:
+        search = search.where(failures.has_fingerprint(filters.error_fingerprint))
     if filters.min_duration is not None:
         search = _with_duration(search, ">=", filters.min_duration)
     if filters.max_duration is not None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy.orm import Session
 
@@ -19,6 +19,8 @@ from app.core.sql import statement
 CACHE_SECONDS = 30.0
 _HOUR = 3600
 _POINT_LIMIT = 1000
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def _floor(moment: datetime) -> datetime:
     return datetime.fromtimestamp(moment.timestamp() // _HOUR * _HOUR, UTC)
 
 
-class StatsCache:
+class StatsCache(Generic[Answer]):
     """Keeps answers for CACHE_SECONDS, so that a wall of dashboards costs one query.
 
     With `patience`, an answer is kept for at most that many times as long as it took: what is
@@ -138,9 +140,9 @@ class StatsCache:
         self._size = size
         self._patience = patience
         self._lock = threading.Lock()
-        self._kept: dict[object, tuple[float, JobStats]] = {}
+        self._kept: dict[object, tuple[float, Answer]] = {}
 
-    def get(self, key: object, compute: Callable[[], JobStats]) -> JobStats:
+    def get(self, key: object, compute: Callable[[], Answer]) -> Answer:
         """The kept answer, or a new one."""
         began = time.monotonic()
         with self._lock:

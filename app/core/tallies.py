@@ -50,12 +50,18 @@ class Tally:
         self.min_run_ms = _least(min, self.min_run_ms, row.min_run_ms)
         self.max_run_ms = _least(max, self.max_run_ms, row.max_run_ms)
         self.last_started_at = _least(max, self.last_started_at, row.last_started_at)
-        if row.histograms:
-            words = np.frombuffer(row.histograms, dtype=">i4").reshape(-1, _WORDS)
-            self.histogram += words[:, 6::2].sum(axis=0, dtype=np.int64)
-        if row.buckets:
-            buckets = np.frombuffer(row.buckets, dtype=">i2")
-            self.histogram += np.bincount(buckets, minlength=BUCKETS)
+        self.histogram += summed(row.histograms, row.buckets)
+
+
+def summed(histograms: bytes | None, buckets: bytes | None) -> Histogram:
+    """The sum of histograms as `array_send` gives them, and of single buckets as `int2send` does."""
+    total = _empty()
+    if histograms:
+        words = np.frombuffer(histograms, dtype=">i4").reshape(-1, _WORDS)
+        total += words[:, 6::2].sum(axis=0, dtype=np.int64)
+    if buckets:
+        total += np.bincount(np.frombuffer(buckets, dtype=">i2"), minlength=BUCKETS)
+    return total
 
 
 def _least(choose: Any, one: Any, other: Any) -> Any:
@@ -99,9 +105,16 @@ def count(
     return tallies
 
 
-def oldest_waiting_at(session: Session, owner_name: str | None = None) -> datetime | None:
-    """Since when the job that waits longest has been due."""
+def oldest_waiting_at(
+    session: Session,
+    owner_name: str | None = None,
+    *,
+    task: str | None = None,
+    queue: str | None = None,
+) -> datetime | None:
+    """Since when the job that waits longest, of one type or in one queue, has been due."""
     found: datetime | None = session.scalar(
-        statement("tallies", "oldest_waiting"), {"owner_name": owner_name}
+        statement("tallies", "oldest_waiting"),
+        {"owner_name": owner_name, "task": task, "queue": queue},
     )
     return found

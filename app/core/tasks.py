@@ -156,6 +156,7 @@ class BulkFilter(Arguments):
     completed_after: Moment | None = None
     completed_before: Moment | None = None
     has_error: bool | None = None
+    error_fingerprint: Name | None = None
     min_duration: Duration | None = None
     max_duration: Duration | None = None
 

@@ -26,13 +26,16 @@ class Health:
     gpu_memory_percent: float | None = None
     gpu_utilization: float | None = None
     gpu_temperature: float | None = None
+    cpu_percent: float | None = None
+    memory_percent: float | None = None
+    engine_error: str | None = None
 
 
 def look(session: Session, stale_seconds: float) -> Health:
     """By the database's clock, which wrote the heartbeats.
 
     `restart_count` counts the worker's earlier starts on its machine, as long as they are remembered
-    (`STOKER_WORKER_DAYS`). Uptime, model and GPU are those of a worker that lives.
+    (`STOKER_WORKER_DAYS`). Uptime, model, engine, GPU and machine are those of a worker that lives.
     """
     worker = queue.live_worker(session)
     if worker is None:
@@ -56,6 +59,9 @@ def look(session: Session, stale_seconds: float) -> Health:
         gpu_memory_percent=_number(worker.metrics.get("gpu_memory_percent")),
         gpu_utilization=_number(worker.metrics.get("gpu_utilization")),
         gpu_temperature=_number(worker.metrics.get("gpu_temperature")),
+        cpu_percent=_number(worker.metrics.get("host_cpu_percent")),
+        memory_percent=_number(worker.metrics.get("host_memory_percent")),
+        engine_error=worker.engine_error,
     )
 
 

@@ -7,12 +7,15 @@ from flask import Flask
 from app.pages import (
     changes,
     display,
+    failures,
     files,
     fragments,
     history,
     home,
     jobs,
+    navigation,
     platform,
+    queue,
     sign_in,
     tasks,
     timeline,
@@ -23,5 +26,18 @@ def register(app: Flask) -> None:
     """Attach the pages and the words their templates use."""
     display.register(app)
     fragments.register(app)
-    for module in (home, timeline, history, tasks, jobs, platform, files, sign_in, changes):
+    navigation.register(app)
+    for module in (
+        home,
+        timeline,
+        history,
+        queue,
+        failures,
+        tasks,
+        jobs,
+        platform,
+        files,
+        sign_in,
+        changes,
+    ):
         app.register_blueprint(module.blueprint)

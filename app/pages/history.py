@@ -17,7 +17,7 @@ blueprint = Blueprint("history", __name__, url_prefix="/history")
 
 _PAGE_SIZE = 50
 # Every viewer asks again at each change: sums that take 0.5 s are made once in 10 s, no oftener.
-_figures = stats.StatsCache(patience=20.0)
+_figures = stats.StatsCache[stats.JobStats](patience=20.0)
 
 
 @blueprint.get("")

@@ -1,16 +1,31 @@
-"""The first page: what this server serves, what waits, and how to send a batch."""
+"""The first page: how the server does in a window of time, what runs and waits, what needs a look."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, g, render_template, request
 
-from app.core import engines, queue
+from app.core import (
+    admission,
+    engines,
+    incidents,
+    job_stats,
+    job_types,
+    overview,
+    queue,
+    queue_pauses,
+    queue_stats,
+    worker_health,
+)
+from app.core.stats import StatsCache
 from app.extensions import current_settings, db
+from app.pages import window_charts
 from app.pages.display import about, number
-from app.pages.fragments import wants_fragment
+from app.pages.fragments import here, wants_fragment
+from app.pages.window import Window
 
 blueprint = Blueprint("home", __name__)
 
@@ -24,6 +39,8 @@ print(client.batches.create(
     input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h").id)
 END"""
 
+_MOST_INCIDENTS = 5
+
 
 @dataclass(frozen=True)
 class ServedModel:
@@ -34,17 +51,76 @@ class ServedModel:
     is_loaded: bool
 
 
+@dataclass(frozen=True)
+class Figures:
+    """What is dear to count, and the same for all who look at one window."""
+
+    series: overview.Series
+    types: list[job_stats.TaskStats]
+    queues: list[queue_stats.QueueFigures]
+    known_types: list[str]
+
+
+# Every viewer asks again at each change: sums that take 0.5 s are made once in 10 s, no oftener.
+_figures = StatsCache[Figures](patience=20.0)
+_open = StatsCache[overview.Open](patience=5.0)
+
+
 @blueprint.get("/")
 def index() -> str:
     """The page, or only what changes on it."""
     session = db.session()
+    settings = current_settings()
+    window = Window.read(request.args)
+    owner_name = g.actor.owner_name
+    asked: dict[str, Any] = {"task": window.type, "owner_name": owner_name}
+    bind = session.get_bind()
+    figures = _figures.get((bind, owner_name, window.key), lambda: _count(window, owner_name))
     now = queue.overview(session)
+    latest = overview.latest(session, since=window.since, until=window.until, **asked)
+    coming = overview.up_next(session, **asked)
     return render_template(
         "home/_now.html" if wants_fragment() else "home/index.html",
+        window=window,
+        here=here(),
+        at=datetime.now(UTC),
+        figures=figures,
+        charts=window_charts.draw(figures.series),
+        open=_open.get(
+            (bind, owner_name, window.type), lambda: overview.count_open(session, **asked)
+        ),
+        health=worker_health.look(session, settings.worker_stale_seconds),
+        machine=queue_stats.machine(),
+        alive=queue_stats.count_active_workers(session, settings.worker_stale_seconds),
+        pauses={pause.queue: pause for pause in queue_pauses.list_pauses(session)},
+        incidents=(
+            incidents.list_open(session, limit=_MOST_INCIDENTS + 1) if owner_name is None else []
+        ),
+        most_incidents=_MOST_INCIDENTS,
+        latest=latest,
+        coming=coming,
+        holds=admission.reasons(session, settings, [*latest, *coming]),
         models=_served_models(now["worker"]["current_model"]),
         queue_sentence=_queue_sentence(now),
         first_batch=first_batch_command(),
         env_file=_env_file(),
+    )
+
+
+def _count(window: Window, owner_name: str | None) -> Figures:
+    session = db.session()
+    bounds: dict[str, Any] = {
+        "since": window.since,
+        "until": window.until,
+        "owner_name": owner_name,
+    }
+    types = job_stats.by_task_between(session, **bounds)
+    paused = [pause.queue for pause in queue_pauses.list_pauses(session)]
+    return Figures(
+        series=overview.series(session, task=window.type, **bounds),
+        types=[each for each in types if window.type in (None, each.job_type)],
+        queues=queue_stats.queues(session, owner_name, also=paused),
+        known_types=[each.name for each in job_types.list_types(session, owner_name)],
     )
 
 

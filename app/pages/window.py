@@ -105,8 +105,8 @@ def _minute(at: datetime) -> str:
 
 
 def _dates(args: MultiDict[str, str], now: datetime) -> tuple[datetime, datetime]:
-    until = _moment(args, "to", is_end=True) or now
-    since = _moment(args, "from") or until - RANGES[_DEFAULT][1]
+    until = moment(args, "to", is_end=True) or now
+    since = moment(args, "from") or until - RANGES[_DEFAULT][1]
     if since >= until:
         raise Invalid("from must be before to.", param="from")
     if until - since > _LONGEST:
@@ -114,14 +114,14 @@ def _dates(args: MultiDict[str, str], now: datetime) -> tuple[datetime, datetime
     return since, until
 
 
-def _moment(args: MultiDict[str, str], name: str, *, is_end: bool = False) -> datetime | None:
+def moment(args: MultiDict[str, str], name: str, *, is_end: bool = False) -> datetime | None:
     """A time in UTC; a day alone is its beginning, or as an end the whole day."""
     value = args.get(name)
     if not value:
         return None
     try:
-        moment = datetime.fromisoformat(value)
-        at = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        read = datetime.fromisoformat(value)
+        at = read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
     except (ValueError, OverflowError):
         raise Invalid(f"{name} must be a time like 2026-11-22T09:30.", param=name) from None
     at = min(max(at, _FIRST), datetime(9000, 1, 1, tzinfo=UTC))

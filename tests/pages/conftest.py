@@ -10,13 +10,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from flask import Flask
+from flask.testing import FlaskClient
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.core import sessions, users
+from app.core.models import User
 from app.core.settings import Settings, load_settings
 from tests.conftest import LiveServer, new_database, serve
+from tests.pages import job_seed
 from tests.pages.browser import launch
 
 # What a page shows sooner or later; the limit only bounds a test that fails.
@@ -78,6 +82,35 @@ def cookie(session: Session, live_server: LiveServer) -> dict[str, str]:
     session.commit()
     port = urlsplit(live_server.url).port
     return {"name": f"stoker_session_{port}", "value": token, "url": live_server.url}
+
+
+@pytest.fixture
+def clear_jobs(session: Session) -> Iterator[None]:
+    """No job is there before the test, and none is left for the next."""
+    job_seed.clear(session)
+    yield
+    job_seed.clear(session)
+
+
+@pytest.fixture
+def sign_in(app: Flask, session: Session) -> Callable[..., FlaskClient]:
+    """A signed-in browser's requests, without the browser."""
+
+    def sign_in(name: str = "admin", role: str = "admin") -> FlaskClient:
+        user = users.ensure_admin(session)
+        if name != "admin":
+            known = session.scalar(select(User).where(User.name == name))
+            user = known or User(name=name, role=role)
+            session.add(user)
+            session.flush()
+        link = sessions.create_sign_in_link(session, user, 10)
+        token = sessions.consume_sign_in_link(session, link, session_days=1)
+        session.commit()
+        client = app.test_client()
+        client.set_cookie(app.config["STOKER_COOKIE_NAME"], token)
+        return client
+
+    return sign_in
 
 
 class Complaints(list[str]):

@@ -22,7 +22,15 @@ pytestmark = pytest.mark.browser
 
 Open = Callable[..., Page]
 
-PATHS = ("/", "/history", "/history?status=failed&range=24h", "/history/batch_a", "/nowhere")
+PATHS = (
+    "/",
+    "/queue",
+    "/failures",
+    "/history",
+    "/history?status=failed&range=24h",
+    "/history/batch_a",
+    "/nowhere",
+)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -60,7 +68,12 @@ def test_no_page_makes_the_browser_complain(
     page = open_page("/")
     for path in PATHS[:-1]:
         page.goto(path)
-        wait_until_live(page) if path in ("/", "/history") else page.wait_for_timeout(300)
+        wait_until_live(page) if path in (
+            "/",
+            "/queue",
+            "/failures",
+            "/history",
+        ) else page.wait_for_timeout(300)
     assert complaints == []
 
 
@@ -163,7 +176,7 @@ def test_home_tells_what_is_served_and_links_the_history(open_page: Open, sessio
     expect(page.locator("#send-batch")).to_contain_text("OPENAI_BASE_URL")
     assert "sk-stoker" not in page.content()
     seed.add_batch(session, "queued")
-    page.click("text=Job History")
+    page.get_by_role("link", name="History").click()
     expect(page.locator("h1")).to_have_text("Job history")
 
 

@@ -18,7 +18,7 @@ from app.extensions import db
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/jobs")
 
-_cache = stats.StatsCache()
+_cache = stats.StatsCache[stats.JobStats]()
 
 
 @blueprint.get("/history")

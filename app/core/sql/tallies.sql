@@ -120,12 +120,16 @@ SELECT min(due_at) FROM (
     (SELECT created_at AS due_at FROM job
      WHERE status IN ('pending', 'retrying') AND scheduled_at IS NULL
        AND (CAST(:owner_name AS text) IS NULL OR owner_name = :owner_name)
+       AND (CAST(:task AS text) IS NULL OR task = :task)
+       AND (CAST(:queue AS text) IS NULL OR queue = :queue)
        AND NOT EXISTS (SELECT FROM waiting_job WHERE waiting_job.id = job.id AND needs > 0)
      ORDER BY created_at LIMIT 1)
     UNION ALL
     (SELECT greatest(created_at, scheduled_at) FROM job
      WHERE status IN ('pending', 'retrying') AND scheduled_at <= now()
        AND (CAST(:owner_name AS text) IS NULL OR owner_name = :owner_name)
+       AND (CAST(:task AS text) IS NULL OR task = :task)
+       AND (CAST(:queue AS text) IS NULL OR queue = :queue)
        AND NOT EXISTS (SELECT FROM waiting_job WHERE waiting_job.id = job.id AND needs > 0)
      ORDER BY scheduled_at LIMIT 1)
 ) AS waiting;

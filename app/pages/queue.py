@@ -1,0 +1,141 @@
+"""The queues and who works on them: depth, age and rate, workers, and the pause of a queue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from flask import Blueprint, g, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from app.core import engines, job_stats, queue_pauses, queue_stats, worker_health
+from app.core.errors import Invalid, NotFound, Refused, StokerError
+from app.core.queue_stats import QueueFigures
+from app.core.stats import StatsCache
+from app.core.users import authorize
+from app.extensions import current_settings, db
+from app.pages.fragments import here, wants_fragment
+
+blueprint = Blueprint("queue", __name__, url_prefix="/queue")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What is counted once for all who look at it at the same time."""
+
+    totals: job_stats.Totals
+    queues: list[QueueFigures]
+    oldest: dict[str, datetime]
+
+
+_figures = StatsCache[Figures](patience=5.0)
+
+
+@blueprint.get("")
+def index() -> str:
+    """The page, or only what changes on it."""
+    session = db.session()
+    settings = current_settings()
+    owner_name = g.actor.owner_name
+    pauses = {pause.queue: pause for pause in queue_pauses.list_pauses(session)}
+    workers = queue_stats.list_workers(session)
+    running = [job_id for worker in workers for job_id in worker.running_job_ids]
+    return render_template(
+        "queue/_now.html" if wants_fragment() else "queue/index.html",
+        here=here(),
+        at=datetime.now(UTC),
+        figures=_figures.get(
+            (session.get_bind(), owner_name, *sorted(pauses)), lambda: _count(list(pauses))
+        ),
+        pauses=pauses,
+        workers=workers,
+        visible=queue_stats.owned(session, running, owner_name),
+        stale_seconds=settings.worker_stale_seconds,
+        alive=queue_stats.count_active_workers(session, settings.worker_stale_seconds),
+        health=worker_health.look(session, settings.worker_stale_seconds),
+        machine=queue_stats.machine(),
+        cleanup=queue_stats.last_cleanup(session),
+        may_pause="operate" in g.actor.scopes,
+    )
+
+
+def _count(paused: list[str]) -> Figures:
+    session = db.session()
+    owner_name = g.actor.owner_name
+    queues = queue_stats.queues(session, owner_name, also=paused)
+    return Figures(
+        totals=job_stats.totals(session, owner_name),
+        queues=queues,
+        oldest=queue_stats.oldest_waiting(session, queues, owner_name),
+    )
+
+
+@blueprint.get("/<path:name>/pause")
+def ask_to_pause(name: str) -> str:
+    """Ask why, before a queue is paused."""
+    return _ask(name, is_pause=True)
+
+
+@blueprint.post("/<path:name>/pause")
+def pause(name: str) -> ResponseReturnValue:
+    """Let no worker fetch from a queue."""
+    authorize(g.actor, "operate")
+    session = db.session()
+    reason = request.form.get("reason", "").strip()
+    try:
+        if not 0 < len(reason) <= queue_pauses.LONGEST_REASON:
+            raise Invalid(
+                f"reason must have 1 to {queue_pauses.LONGEST_REASON} characters.", param="reason"
+            )
+        queue_pauses.pause(session, name, reason, g.actor.label, models=_models())
+    except (Invalid, Refused) as refusal:
+        session.rollback()
+        return _ask(name, is_pause=True, refusal=refusal), refusal.http_status
+    session.commit()
+    return redirect(url_for("queue.index"), 303)
+
+
+@blueprint.get("/<path:name>/resume")
+def ask_to_resume(name: str) -> str:
+    """Say who paused a queue and why, before it is resumed."""
+    return _ask(name, is_pause=False)
+
+
+@blueprint.post("/<path:name>/resume")
+def resume(name: str) -> ResponseReturnValue:
+    """Let workers fetch from a queue again."""
+    authorize(g.actor, "operate")
+    session = db.session()
+    try:
+        queue_pauses.resume(session, name, g.actor.label, models=_models())
+    except Refused as refusal:
+        session.rollback()
+        return _ask(name, is_pause=False, refusal=refusal), refusal.http_status
+    session.commit()
+    return redirect(url_for("queue.index"), 303)
+
+
+def _ask(name: str, *, is_pause: bool, refusal: StokerError | None = None) -> str:
+    authorize(g.actor, "operate")
+    session = db.session()
+    pauses = {pause.queue: pause for pause in queue_pauses.list_pauses(session)}
+    known = {each.name for each in queue_stats.queues(session, also=[*pauses, *_own()])}
+    if name not in known:
+        raise NotFound(f"There is no queue {name[:100]!r}.", param="name")
+    return render_template(
+        "queue/ask.html",
+        name=name,
+        is_pause=is_pause,
+        pause=pauses.get(name),
+        refusal=refusal,
+        reason=request.form.get("reason", ""),
+        longest=queue_pauses.LONGEST_REASON,
+    )
+
+
+def _own() -> list[str]:
+    return queue_pauses.own_queues(_models())
+
+
+def _models() -> list[str]:
+    return list(engines.load_registry(current_settings().models_path).models)

@@ -1,0 +1,147 @@
+"""The first page's charts: how many jobs ended in each step of a window, how long they waited and ran."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from app.core.overview import Series, Step
+from app.pages import charts
+from app.pages.display import duration, number
+
+STEP_WORDS = {
+    60: "minute",
+    300: "5 minutes",
+    900: "15 minutes",
+    3600: "hour",
+    3 * 3600: "3 hours",
+    6 * 3600: "6 hours",
+    86_400: "day",
+    7 * 86_400: "week",
+    28 * 86_400: "4 weeks",
+}
+_DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Tip:
+    """What a step of the chart says when it is pointed at."""
+
+    x: float
+    width: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One picture: bars or lines, the height of its box in words, and all of it in a sentence."""
+
+    top: str
+    sentence: str
+    tips: list[Tip]
+    bars: Sequence[charts.Piece] = ()
+    lines: Sequence[charts.Line] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to draw."""
+        return not (self.bars or any(each.paths or each.dots for each in self.lines))
+
+
+@dataclass(frozen=True)
+class Charts:
+    """All of a window, with the words under their axes."""
+
+    step: str
+    ticks: tuple[str, ...]
+    ended: Chart
+    waits: Chart
+    runs: Chart
+
+
+def draw(series: Series) -> Charts:
+    """The charts of a window."""
+    word = STEP_WORDS[series.step_seconds]
+    return Charts(
+        step=word,
+        ticks=_ticks(series),
+        ended=_ended(series, word),
+        waits=_percentiles(series, "wait_seconds"),
+        runs=_percentiles(series, "run_seconds"),
+    )
+
+
+def at(moment: datetime, step_seconds: int) -> str:
+    """When a step begins, as fine as its length asks for."""
+    return f"{moment:%d %b}" if step_seconds >= _DAY else f"{moment:%d %b %H:%M}"
+
+
+def _ticks(series: Series) -> tuple[str, ...]:
+    is_short = (series.until - series.since).total_seconds() <= _DAY
+    form = "%H:%M" if is_short else "%d %b"
+    steps = series.steps
+    middle = steps[len(steps) // 2].begins_at
+    return tuple(f"{each:{form}}" for each in (steps[0].begins_at, middle, series.until))
+
+
+def _tips(series: Series, words: Sequence[str]) -> list[Tip]:
+    width = charts.WIDTH / len(series.steps)
+    return [
+        Tip(
+            round(place * width, 2),
+            round(width, 2),
+            f"{at(step.begins_at, series.step_seconds)}: {text}",
+        )
+        for place, (step, text) in enumerate(zip(series.steps, words, strict=True))
+        if text
+    ]
+
+
+def _ended(series: Series, word: str) -> Chart:
+    steps = series.steps
+    most = max(steps, key=lambda step: step.ended)
+    kinds = ("completed", "cancelled", "failed")
+    sentence = "Nothing ended."
+    if most.ended:
+        when = at(most.begins_at, series.step_seconds)
+        each = f"one {word}" if word[0].isalpha() else word
+        sentence = f"At most {number(most.ended)} in {each}, from {when} UTC."
+    return Chart(
+        top=number(most.ended),
+        sentence=sentence,
+        tips=_tips(series, [_counts(step) for step in steps]),
+        bars=charts.bars([[(kind, getattr(step, kind)) for kind in kinds] for step in steps]),
+    )
+
+
+def _counts(step: Step) -> str:
+    if not step.ended:
+        return ""
+    counts = (("completed", step.completed), ("failed", step.failed), ("cancelled", step.cancelled))
+    return ", ".join(f"{number(count)} {kind}" for kind, count in counts if count)
+
+
+def _percentiles(series: Series, measure: str) -> Chart:
+    halves = [getattr(step, measure)(0.5) for step in series.steps]
+    highs = [getattr(step, measure)(0.95) for step in series.steps]
+    most = max((each for each in highs if each is not None), default=0.0)
+    whole = [getattr(series.whole, measure)(share) for share in (0.5, 0.95, 0.99)]
+    sentence = "Nothing to measure."
+    if whole[0] is not None:
+        half, high, highest = (duration(each) for each in whole)
+        sentence = f"Half within {half}, 95 % within {high}, 99 % within {highest}."
+    return Chart(
+        top=duration(most) if most else "",
+        sentence=sentence,
+        tips=_tips(
+            series,
+            [
+                ""
+                if half is None
+                else f"half within {duration(half)}, 95 % within {duration(high)}"
+                for half, high in zip(halves, highs, strict=True)
+            ],
+        ),
+        lines=(charts.line("high", highs, most), charts.line("half", halves, most)),
+    )
