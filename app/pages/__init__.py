@@ -11,6 +11,9 @@ from app.pages import (
     fragments,
     history,
     home,
+    job_actions,
+    job_log,
+    job_values,
     jobs,
     platform,
     sign_in,
@@ -22,5 +25,17 @@ def register(app: Flask) -> None:
     """Attach the pages and the words their templates use."""
     display.register(app)
     fragments.register(app)
-    for module in (home, history, tasks, jobs, platform, files, sign_in, changes):
+    for module in (
+        home,
+        history,
+        tasks,
+        jobs,
+        job_actions,
+        job_log,
+        job_values,
+        platform,
+        files,
+        sign_in,
+        changes,
+    ):
         app.register_blueprint(module.blueprint)
