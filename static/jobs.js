@@ -4,6 +4,7 @@
   const list = () => $("jobs-list");
   const rows = () => [...document.querySelectorAll(".joblist-row")];
   const openId = () => new URLSearchParams(location.search).get("job");
+  const idOf = (target) => (typeof target === "string" ? target.replace("#", "") : target?.id); // the answer may name it
   const rowOf = (id) => $(`row-${id}`);
 
   // Which row is open is said by the address.
@@ -44,13 +45,14 @@
 
   document.addEventListener("htmx:after:swap", (event) => {
     const { target, response, sourceElement } = event.detail.ctx;
-    if (target?.id === "search-error") return mistake(true);
+    const place = idOf(target);
+    if (place === "search-error") return mistake(true);
     if (!response || response.status >= 400) return;
-    if (target?.id === "jobs-results") {
+    if (place === "jobs-results") {
       mistake(false);
       if (!sourceElement.closest("#jobs-filters")) followAddress();
     }
-    if (target?.id === "job-panel") target.scrollTop = 0;
+    if (place === "job-panel") $("job-panel").scrollTop = 0;
   });
   for (const event of ["htmx:after:swap", "htmx:after:history:push", "htmx:after:history:replace", "htmx:after:history:update"]) document.addEventListener(event, markOpen);
 
@@ -179,7 +181,7 @@
   document.addEventListener("htmx:after:swap", (event) => {
     const { target, response } = event.detail.ctx;
     const dialog = $("job-dialog");
-    if (target?.id !== "job-dialog-body" || !response || dialog.open || !target.querySelector("form")) return;
+    if (idOf(target) !== "job-dialog-body" || !response || dialog.open || !dialog.querySelector("form")) return;
     if (response.status >= 400 && response.status !== 400 && response.status !== 422) return;
     opener = document.activeElement;
     dialog.showModal();
@@ -191,7 +193,7 @@
   });
   document.addEventListener("click", (event) => {
     const dialog = event.target.closest("dialog");
-    if (dialog && (event.target === dialog || event.target.closest("[data-close]"))) {
+    if (dialog && (event.target === dialog || event.target.closest("[data-dismiss]"))) {
       event.preventDefault();
       dialog.close();
     }

@@ -117,9 +117,10 @@ class _Finder:
         reason = holds.reason(self.job.queue, self.job.owner_name)
         if reason is None:
             return None
-        kind = "paused" if self.job.queue in holds.pauses else "limit"
         words = reason.removeprefix("waits: ")
-        return Hindrance(kind, words[:1].upper() + words[1:])
+        if self.job.queue in holds.pauses:
+            return Hindrance("paused", f"The queue {words}")
+        return Hindrance("limit", words)
 
     @property
     def _model_name(self) -> str | None:

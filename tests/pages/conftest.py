@@ -132,7 +132,10 @@ def wait_until_live(page: Page) -> None:
     """Until the page hears of changes, and has asked once for what it may have missed."""
     page.wait_for_selector("#live[data-status=live]")
     wait_until_so(
-        page, "performance.getEntriesByType('resource').some(each => each.name === location.href)"
+        page,
+        "performance.getEntriesByType('resource').some(each => each.name === location.href"
+        " || [...document.querySelectorAll('[data-live]')].some(region =>"
+        " each.name === new URL(region.getAttribute('hx-get'), location.href).href))",
     )
 
 

@@ -6,18 +6,18 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.core import users
+from app.core import sessions, users
 
 _TABLES = (
     "job, attempt, job_transition, job_search, log_line, waiting_job, queue_pause, rollup, rollup_span,"
     " dirty_hour, job_dependency, idempotency_key, procrastinate_jobs"
 )
-NOW_RUNS = "running"
 
 
 @pytest.fixture
@@ -82,7 +82,10 @@ def add_job(session: Session, job_id: int, status: str = "completed", **fields: 
                 " :error_type, :error_message, :traceback)"
             ),
             {
-                **{"ended_at": None, "error_type": None, "error_message": None, **values},
+                "ended_at": None,
+                "error_type": None,
+                "error_message": None,
+                **values,
                 "outcome": None if status == "running" else status,
                 "traceback": traceback,
             },
@@ -148,6 +151,16 @@ def move(session: Session, job_id: int, *statuses: str) -> None:
             {"status": status, "id": job_id},
         )
     session.commit()
+
+
+def sign_in(session: Session, name: str, url: str) -> Any:
+    """The cookie of a user's browser session on the server of an address; commits."""
+    link = sessions.create_sign_in_link(session, users.get(session, name), 10)
+    token = sessions.consume_sign_in_link(session, link, session_days=1)
+    session.commit()
+    parts = urlsplit(url)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    return {"name": f"stoker_session_{parts.port}", "value": token, "url": origin}
 
 
 def fill(session: Session, count: int = 40) -> None:
