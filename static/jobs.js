@@ -181,7 +181,7 @@
   document.addEventListener("htmx:after:swap", (event) => {
     const { target, response } = event.detail.ctx;
     const dialog = $("job-dialog");
-    if (idOf(target) !== "job-dialog-body" || !response || dialog.open || !dialog.querySelector("form")) return;
+    if (idOf(target) !== "job-dialog-body" || !response || dialog.open || !dialog.querySelector(".ask")) return;
     if (response.status >= 400 && response.status !== 400 && response.status !== 422) return;
     opener = document.activeElement;
     dialog.showModal();

@@ -273,6 +273,28 @@ def test_an_empty_record_says_how_jobs_come_about(open_page: Open) -> None:
     expect(page.locator("#job-panel")).to_contain_text("There is no job '4711'.")
 
 
+def test_figures_of_all_jobs_lead_to_them(open_page: Open, session: Session) -> None:
+    add_job(session, 1, "running", task="export")
+    page = open_page("/jobs")
+
+    page.get_by_role("button", name="Stats").click()
+    expect(page.locator("#job-dialog")).to_contain_text("jobs, since the beginning")
+    page.locator("#job-dialog").get_by_role("button", name="Close").click()
+    expect(page.locator("#job-dialog")).to_be_hidden()
+    page.goto("/jobs/stats")
+    expect(page.locator("main")).to_contain_text("Running")
+
+
+def test_a_hand_written_refresh_shows_what_came_since(open_page: Open, session: Session) -> None:
+    add_job(session, 1)
+    page = open_page("/jobs")
+
+    add_job(session, 2, minutes=0)
+    page.locator("#jobs-refresh").click()
+
+    expect(page.locator("#row-2")).to_be_visible()
+
+
 @pytest.mark.parametrize(
     ("query", "named"),
     [
@@ -312,6 +334,8 @@ def test_everybody_can_use_the_list(
     page.goto("/jobs/900002")
     assert violations(page) == []
     page.goto("/jobs?q=colour:red")
+    assert violations(page) == []
+    page.goto("/jobs/stats")
     assert violations(page) == []
     page.goto("/jobs/suggestions?q=")
     assert violations(page) == []
