@@ -177,7 +177,7 @@ def test_a_row_changes_in_place_and_new_jobs_wait_to_be_asked_for(
     page.evaluate("document.getElementById('row-1').isKept = true")
 
     session.execute(text("UPDATE job SET progress = 55 WHERE id = 1"))
-    add_job(session, 2, minutes=-0.01)
+    add_job(session, 2, minutes=0)
     announce(session, 1)
 
     expect(page.locator("#row-1")).to_contain_text("55 %")
