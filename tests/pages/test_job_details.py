@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -11,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from tests.pages import job_seed
+from tests.pages.conftest import Complaints
 from tests.pages.job_seed import add_job, add_line, move, no_jobs, queue_job
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("no_jobs")]
@@ -78,6 +80,28 @@ def test_a_paused_log_holds_lines_back_until_it_goes_on(open_page: Open, session
     expect(log.locator("li")).to_have_count(0)
     log.get_by_role("button", name="Resume").click()
     expect(log.locator("li")).to_have_count(1)
+
+
+def test_a_lost_stream_is_told_and_tried_again(
+    open_page: Open, session: Session, complaints: Complaints
+) -> None:
+    complaints.are_expected = True  # the browser tells of what failed
+    job_id = running(session)
+    page = open_page("/jobs")
+    stream = "**/logs/stream*"
+
+    page.route(stream, lambda route: route.abort())
+    page.goto(f"/jobs/{job_id}")
+    status = page.locator(".log-status")
+    expect(status).to_have_text(re.compile(r"Reconnecting [1-9]"))
+    page.unroute(stream)
+    expect(status).to_have_text("Live")
+    page.route(stream, lambda route: route.fulfill(status=503))
+    page.reload()
+    expect(status).to_have_text("Failed")
+    page.unroute(stream)
+    status.click()
+    expect(status).to_have_text("Live")
 
 
 def test_the_log_ends_with_the_job_and_survives_a_reload(open_page: Open, session: Session) -> None:
