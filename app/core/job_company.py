@@ -31,6 +31,11 @@ class Company:
     def jobs(self) -> int:
         return self.rows[0].jobs if self.rows else 0
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether more runs ended after it began than are looked at."""
+        return bool(self.rows and self.rows[0].is_cut)
+
 
 def find(session: Session, attempt: Attempt, owner_name: str | None) -> Company:
     """The company of one run, of a user's or (None) of everybody's jobs."""

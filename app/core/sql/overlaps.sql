@@ -41,7 +41,8 @@ WITH ended AS (
 SELECT job_id, task, bool_or(ended_at IS NULL) AS is_running,
        extract(epoch FROM sum(least(coalesce(ended_at, :until), :until)
                               - greatest(started_at, :since)))::float AS seconds,
-       count(*) OVER () AS jobs
+       count(*) OVER () AS jobs,
+       (SELECT count(*) FROM ended) >= :most AS is_cut
 FROM run
 WHERE job_id <> :job_id
   AND least(coalesce(ended_at, :until), :until) > greatest(started_at, :since)
