@@ -15,6 +15,7 @@
   function isBusy(region) {
     if (document.hidden) return true;
     if (document.querySelector("dialog[open]") && !region.closest("dialog")) return true;
+    if (region.querySelector("[data-select]:checked")) return true; // rows are picked for an action
     const selection = document.getSelection();
     if (selection?.rangeCount && !selection.isCollapsed && selection.containsNode(region, true)) return true;
     const active = document.activeElement;
@@ -38,7 +39,7 @@
     for (const region of regions()) waiting.add(region);
     refresh();
   });
-  for (const event of ["visibilitychange", "selectionchange", "focusout"]) document.addEventListener(event, refresh);
+  for (const event of ["visibilitychange", "selectionchange", "focusout", "change"]) document.addEventListener(event, refresh);
   document.addEventListener("close", refresh, true); // of a dialog; it does not bubble
 
   document.addEventListener("htmx:before:request", (event) => {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Subquery, func, select
@@ -49,6 +50,15 @@ def find(session: Session, search: Search, wanted: Wanted) -> Found:
     if search.short and not search.loose and search.jobs.is_everything:
         return finder.short()
     return finder.loose() if search.short or search.loose else finder.exact(search.jobs)
+
+
+def count_newer(session: Session, search: Search, moment: datetime, most: int) -> int:
+    """How many that a search finds were made after a moment, counted up to `most`."""
+    on_words = [word.of_job for word in (*search.words, *search.short)]
+    newer = search.jobs.where(
+        Job.created_at > moment, *search.slow, *search.loose, *on_words
+    ).select(Job.id)
+    return session.scalar(select(func.count()).select_from(newer.limit(most).subquery())) or 0
 
 
 @dataclass(frozen=True)

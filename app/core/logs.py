@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from app.core.models import Batch, LogLine
+from app.core.job_record import CLOCK_SKEW
+from app.core.models import Batch, Job, LogLine
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,17 @@ def read_text(session: Session, batch: Batch, limit: int = 10_000) -> str:
         )
     )
     return "".join(f"{_text(line)}\n" for line in reversed(lines))
+
+
+def read_job_text(session: Session, job: Job, limit: int) -> str:
+    """A job's newest log lines as text, oldest first, one line each."""
+    newest = (
+        select(LogLine)
+        .where(LogLine.job_id == job.id, LogLine.at >= job.created_at - CLOCK_SKEW)
+        .order_by(LogLine.id.desc())
+        .limit(limit)
+    )
+    return "".join(f"{_text(line)}\n" for line in reversed(session.scalars(newest).all()))
 
 
 def _text(line: LogLine) -> str:

@@ -5,6 +5,7 @@ Every refusal says at which column (counted from 1) the mistake begins.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,13 +41,18 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 6
 
 @dataclass(frozen=True)
 class Term:
-    """One condition of a search; `field` is None for a word that is looked for anywhere."""
+    """One condition of a search; `field` is None for a word that is looked for anywhere.
+
+    It stands in the text from `begin` to `end`.
+    """
 
     column: int
     field: str | None
     operator: Operator
     value: str
     is_negated: bool = False
+    begin: int = dataclasses.field(default=0, compare=False)
+    end: int = dataclasses.field(default=0, compare=False)
 
     def refuse(self, reason: str) -> Invalid:
         """That this term can't be understood."""
@@ -124,8 +130,9 @@ def _terms(text: str) -> Iterator[Term]:
             place += 1
         if place == len(text):
             return
-        term, place = _term(text, place)
-        yield term
+        term, end = _term(text, place)
+        yield dataclasses.replace(term, begin=place, end=end)
+        place = end
 
 
 def _term(text: str, begin: int) -> tuple[Term, int]:

@@ -137,6 +137,11 @@ def clock(at: datetime | float) -> str:
     return f"{moment(at):%Y-%m-%d %H:%M:%S} UTC"
 
 
+def clock_time(at: datetime | float) -> str:
+    """The time of the day alone, where the day is plain; UTC."""
+    return f"{moment(at):%H:%M:%S}"
+
+
 def iso(at: datetime | float) -> str:
     """The absolute time for programs."""
     return moment(at).isoformat(timespec="seconds")
@@ -161,7 +166,7 @@ def _coarse(seconds: float) -> str:
 def register(app: Flask) -> None:
     """Make the words above known to the templates."""
     for word in (
-        badge, visible, prose, number, short_number, percent, duration, rate, size, ordinal, clock, iso,
-        ago,
+        badge, visible, prose, number, short_number, percent, duration, rate, size, ordinal, clock,
+        clock_time, iso, ago,
     ):  # fmt: skip
         app.add_template_filter(word)

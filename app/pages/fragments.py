@@ -23,6 +23,8 @@ def here() -> str:
 
 def _point_refusals_at_the_banner(response: Response) -> Response:
     """The rest of the page and its address stay as they are."""
+    if "HX-Retarget" in response.headers:
+        return response  # it knows a nearer place
     if response.status_code >= 400 and wants_fragment():
         response.headers["HX-Retarget"] = "#banner"
         response.headers["HX-Reswap"] = "innerHTML"

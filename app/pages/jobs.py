@@ -1,77 +1,237 @@
-"""One job: where it stands, what it said, what came of it."""
+"""The jobs: a list that is searched and filtered, and one job beside it or on a page of its own."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint, g, render_template
-from sqlalchemy import select
-from sqlalchemy.orm import Session, defer
+from flask import Blueprint, g, make_response, render_template, request
+from flask.typing import ResponseReturnValue
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
-from app.core import admission, dependencies, files, old_results, status
-from app.core.errors import NotFound
-from app.core.models import Attempt, Job, LogLine
-from app.core.watched_job import get_state
+from app.core import (
+    admission,
+    job_lists,
+    job_record,
+    job_search,
+    job_types,
+    search_suggestions,
+)
+from app.core.errors import Invalid, NotFound
+from app.core.job_lists import Page, Wanted
+from app.core.models import Job
+from app.core.search_conditions import Search
+from app.core.status import shown
 from app.extensions import current_settings, db
 from app.pages.fragments import wants_fragment
+from app.pages.job_details import Details
+from app.pages.job_filters import JobFilters
+from app.pages.job_words import ACTIONS, Action
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/jobs")
 
-_NEWEST_LINES = 200
-_NEWEST_ATTEMPTS = 50
-_LONGEST_VALUE = 4000
+_PAGE_SIZE = 50
+_MOST_NEW = 1000
+_COLUMNS = (
+    "id",
+    "task",
+    "status",
+    "progress",
+    "message",
+    "created_at",
+    "started_at",
+    "ended_at",
+    "error_message",
+    "scheduled_at",
+    "queue",
+    "owner_name",
+    "items_done",
+    "items_total",
+    "cancel_requested_at",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A job as the list shows it; `word` is our status."""
+
+    job: Any
+    word: str
+    message: str | None
+
+    @property
+    def mark(self) -> str:
+        """What is worth a tint when it changes."""
+        return f"{self.word} {self.job.progress}"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A page of the list as of a moment; `new` jobs were made since that it does not show."""
+
+    page: Page
+    rows: list[Row]
+    as_of: datetime
+    new: int
+
+
+@blueprint.get("")
+def index() -> ResponseReturnValue:
+    """The page; only the list, or the list and what is beside it, where the page asks for that."""
+    session = db.session()
+    is_list = request.headers.get("HX-Target") == "div#jobs-list"
+    try:
+        filters = JobFilters.read(request.args)
+        chips = filters.chips()
+        listed = _listed(session, filters)
+    except Invalid as refusal:
+        if refusal.param != "q":
+            raise
+        return _refused(session, refusal)
+    template = "jobs/index.html"
+    if wants_fragment():
+        template = "jobs/_list.html" if is_list else "jobs/_results.html"
+    return render_template(
+        template,
+        filters=filters,
+        chips=chips,
+        listed=listed,
+        types=filters.with_own_type(_types(session)) if template == "jobs/index.html" else [],
+        opened=None if is_list else _opened(session, filters),
+        refusal=None,
+    )
+
+
+@blueprint.get("/suggestions")
+def suggestions() -> str:
+    """What may follow in the search that is being typed: a part, and a page."""
+    found = search_suggestions.suggest(
+        db.session(), request.args.get("q", "")[:2000], g.actor.owner_name
+    )
+    return render_template(
+        "jobs/_suggestions.html" if wants_fragment() else "jobs/suggestions.html",
+        suggestions=found,
+    )
 
 
 @blueprint.get("/<job_id>")
 def show(job_id: str) -> str:
-    """The page, or only what changes on it."""
-    session = db.session()
-    state = get_state(session, job_id, g.actor.owner_name)
-    job = session.scalars(
-        select(Job).where(Job.id == state.id, Job.created_at == state.created_at)
-    ).one()
-    latest = (
-        select(Attempt)
-        .where(Attempt.job_id == job.id, Attempt.job_created_at == job.created_at)
-        .order_by(Attempt.number.desc())
-        .limit(_NEWEST_ATTEMPTS)
-        .options(defer(Attempt.result))
-    )
-    newest = (
-        select(LogLine)
-        .where(LogLine.job_id == job.id)
-        .order_by(LogLine.id.desc())
-        .limit(_NEWEST_LINES)
-    )
-    return render_template(
-        "jobs/_job.html" if wants_fragment() else "jobs/show.html",
-        job=job,
-        message=admission.reasons(session, current_settings(), [job]).get(job.id) or job.message,
-        word=state.status,
-        is_live=state.status not in status.FINAL,
-        attempts=list(reversed(session.scalars(latest).all())),
-        most_attempts=_NEWEST_ATTEMPTS,
-        lines=list(reversed(session.scalars(newest).all())),
-        most_lines=_NEWEST_LINES,
-        file=_file(session, job.result),
-        arguments=_shown(job.arguments),
-        result=None if job.result is None else _shown(job.result),
-        has_expired=job.result == old_results.EXPIRED,
-        graph=dependencies.graph(session, job, g.actor.owner_name),
-    )
+    """One job: a page of its own, or what stands beside the list."""
+    details = Details.read(db.session(), job_id, g.actor)
+    template = "jobs/show.html"
+    if wants_fragment():
+        is_opened = request.headers.get("HX-Target") == "aside#job-panel"
+        template = "jobs/_open.html" if is_opened else "jobs/_job.html"
+    return render_template(template, details=details, outcome=None)
 
 
-def _file(session: Session, result: Any) -> Any:
-    """The file that a task made, where its result names one that is still kept."""
-    file_id = result.get("file_id") if isinstance(result, dict) else None
-    if not isinstance(file_id, str):
-        return None
+@blueprint.app_template_global()
+def job_actions_of(details: Details) -> list[Action]:
+    """What may be done to a job, as buttons in the order of their weight."""
+    return [action for action in ACTIONS.values() if action.key in details.actions]
+
+
+def row(session: Session, job_id: int) -> Row | None:
+    """A job as the list shows it; None where there is none of the reader's."""
     try:
-        return files.get(session, file_id, g.actor.owner_filter)
+        job = job_record.get(session, str(job_id), g.actor.owner_name)
     except NotFound:
         return None
+    return rows(session, [job])[0]
 
 
-def _shown(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=2)[:_LONGEST_VALUE]
+def rows(session: Session, jobs: Any) -> list[Row]:
+    """Jobs as the list shows them: with why one waits, or failed."""
+    reasons = admission.reasons(session, current_settings(), jobs)
+    now = datetime.now(UTC)
+    return [
+        Row(
+            job,
+            shown(job.status, job.scheduled_at, now),
+            reasons.get(job.id)
+            or (job.error_message if job.status == "failed" else None)
+            or job.message,
+        )
+        for job in jobs
+    ]
+
+
+def _listed(session: Session, filters: JobFilters) -> Listed:
+    search = filters.search(g.actor.owner_name)
+    as_of = _as_of()
+    now: datetime = session.scalars(select(func.clock_timestamp())).one()
+    new = 0
+    shown_search = search
+    if as_of is not None and filters.is_newest_first:
+        new = job_search.count_newer(session, search, as_of, _MOST_NEW)
+        shown_search = search.where(Job.created_at <= as_of)
+    page = _page(session, filters, search, shown_search)
+    if new and not page.jobs:  # there is nothing that could jump
+        return _listed_anew(session, filters, search, now)
+    return Listed(page, rows(session, page.jobs), as_of or now, new)
+
+
+def _listed_anew(session: Session, filters: JobFilters, search: Search, now: datetime) -> Listed:
+    page = _page(session, filters, search, search)
+    return Listed(page, rows(session, page.jobs), now, 0)
+
+
+def _page(session: Session, filters: JobFilters, search: Search, listed: Search) -> Page:
+    sort, order = filters.order
+    wanted = Wanted(sort, order, _PAGE_SIZE, 0, filters.cursor or None, _COLUMNS)
+    if search == Search():
+        total = job_lists.count_all(session)
+        return job_lists.page(session, listed.jobs, wanted, total=total)
+    return job_search.find(session, listed, wanted).page
+
+
+def _as_of() -> datetime | None:
+    """Of when the list is that the page has, where it asks for it anew."""
+    said = request.args.get("as_of")
+    if not said:
+        return None
+    try:
+        moment = datetime.fromisoformat(said.replace(" ", "+"))
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise Invalid("as_of must be a time such as 2026-11-01T09:30Z.", param="as_of") from None
+
+
+def _opened(session: Session, filters: JobFilters) -> Details | NotFound | None:
+    """The job beside the list; where it is gone, that."""
+    if not filters.job:
+        return None
+    try:
+        return Details.read(session, filters.job, g.actor)
+    except NotFound as refusal:
+        return refusal
+
+
+def _refused(session: Session, refusal: Invalid) -> ResponseReturnValue:
+    """A search that can't be understood: said under its box, and the list stays as it is."""
+    if wants_fragment():
+        response = make_response(
+            render_template("jobs/_search_error.html", refusal=refusal), refusal.http_status
+        )
+        response.headers["HX-Retarget"] = "#search-error"
+        response.headers["HX-Reswap"] = "innerHTML"
+        response.headers["HX-Push-Url"] = "false"
+        return response
+    given = {name: request.args.get(name, "") for name in JobFilters.__dataclass_fields__}
+    filters = replace(JobFilters(**given), job="", cursor="")
+    page = render_template(
+        "jobs/index.html",
+        filters=filters,
+        chips=[],
+        listed=None,
+        types=filters.with_own_type(_types(session)),
+        opened=None,
+        refusal=refusal,
+    )
+    return page, refusal.http_status
+
+
+def _types(session: Session) -> list[str]:
+    return [each.name for each in job_types.list_types(session, g.actor.owner_name)]

@@ -28,10 +28,16 @@ class Entry:
 ENTRIES = (
     Entry("home.index", "Overview", "layout-dashboard"),
     Entry("timeline.index", "Timeline", "chart-gantt"),
+    Entry(
+        "jobs.index",
+        "Jobs",
+        "briefcase",
+        also=("job_actions", "job_bulk", "job_log", "job_stats", "job_values"),
+    ),
     Entry("history.index", "History", "history"),
     Entry("queue.index", "Queue", "server"),
     Entry("failures.index", "Failures", "triangle-alert"),
-    Entry("tasks.index", "Tasks", "list-checks", also=("jobs",)),
+    Entry("tasks.index", "Tasks", "list-checks"),
     Entry("description.index", "API", "braces"),
 )
 

@@ -20,7 +20,7 @@ from app.core import sessions, users
 from app.core.models import User
 from app.core.settings import Settings, load_settings
 from tests.conftest import LiveServer, new_database, serve
-from tests.pages import job_seed
+from tests.pages import record_seed
 from tests.pages.browser import launch
 
 # What a page shows sooner or later; the limit only bounds a test that fails.
@@ -87,9 +87,9 @@ def cookie(session: Session, live_server: LiveServer) -> dict[str, str]:
 @pytest.fixture
 def clear_jobs(session: Session) -> Iterator[None]:
     """No job is there before the test, and none is left for the next."""
-    job_seed.clear(session)
+    record_seed.clear(session)
     yield
-    job_seed.clear(session)
+    record_seed.clear(session)
 
 
 @pytest.fixture
@@ -165,7 +165,10 @@ def wait_until_live(page: Page) -> None:
     """Until the page hears of changes, and has asked once for what it may have missed."""
     page.wait_for_selector("#live[data-status=live]")
     wait_until_so(
-        page, "performance.getEntriesByType('resource').some(each => each.name === location.href)"
+        page,
+        "performance.getEntriesByType('resource').some(each => each.name === location.href"
+        " || [...document.querySelectorAll('[data-live]')].some(region =>"
+        " each.name === new URL(region.getAttribute('hx-get'), location.href).href))",
     )
 
 

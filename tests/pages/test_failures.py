@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from app.core import failures, job_bulk, users
 from app.core.models import Job
 from app.core.tasks import Bulk, BulkFilter
-from tests.pages import job_seed
+from tests.pages import record_seed
 
 pytestmark = pytest.mark.usefixtures("clear_jobs")
 
@@ -25,7 +25,7 @@ SignIn = Callable[..., FlaskClient]
 
 def fail(session: Session, message: str | None, **fields: object) -> int:
     values = {"task": "import", "error_type": "ValueError", "error_message": message, **fields}
-    return job_seed.add_job(session, "failed", **values)
+    return record_seed.add_job(session, "failed", **values)
 
 
 def find(session: Session, hours: float = 24, **asked: str) -> failures.Failures:

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core import overview, rollups
-from tests.pages import job_seed
+from tests.pages import record_seed
 from tests.pages.conftest import Complaints, violations, wait_until_live
 
 Open = Callable[..., Page]
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("clear_jobs")
 
 
 def test_a_window_is_the_same_from_the_rows_and_from_the_rollups(session: Session) -> None:
-    job_seed.fill(session)
+    record_seed.fill(session)
     until = datetime.now(UTC)
     window = {"since": until - timedelta(hours=26), "until": until}
     from_rows = overview.series(session, **window)
@@ -50,7 +50,7 @@ def test_a_window_is_the_same_from_the_rows_and_from_the_rollups(session: Sessio
 
 @pytest.mark.parametrize("days", [30, 366])
 def test_a_long_window_takes_whole_days_from_the_rollups(session: Session, days: int) -> None:
-    job_seed.fill(session)
+    record_seed.fill(session)
     rollups.refresh(session)
     until = datetime.now(UTC)
     found = overview.series(session, since=until - timedelta(days=days), until=until)
@@ -63,9 +63,9 @@ def test_a_long_window_takes_whole_days_from_the_rollups(session: Session, days:
 def test_a_user_is_told_of_own_jobs_only(
     session: Session, sign_in: Callable[..., FlaskClient]
 ) -> None:
-    mine = job_seed.add_job(session, owner_name="ann", task="ann_mine")
-    theirs = job_seed.add_job(session, owner_name="bob", task="bob_theirs")
-    job_seed.add_job(session, "pending", owner_name="bob", task="bob_theirs")
+    mine = record_seed.add_job(session, owner_name="ann", task="ann_mine")
+    theirs = record_seed.add_job(session, owner_name="bob", task="bob_theirs")
+    record_seed.add_job(session, "pending", owner_name="bob", task="bob_theirs")
     page = sign_in("ann", "user").get("/").text
     assert f'id="latest-{mine}"' in page
     assert f'id="latest-{theirs}"' not in page
@@ -75,12 +75,12 @@ def test_a_user_is_told_of_own_jobs_only(
 
 
 def test_up_next_goes_by_priority_and_then_by_age(session: Session) -> None:
-    later = job_seed.add_job(
+    later = record_seed.add_job(
         session, "pending", minutes=9, scheduled_at=datetime.now(UTC) + timedelta(hours=1)
     )
-    old = job_seed.add_job(session, "pending", minutes=8)
-    new = job_seed.add_job(session, "retrying", minutes=2)
-    urgent = job_seed.add_job(session, "pending", minutes=1, priority=5)
+    old = record_seed.add_job(session, "pending", minutes=8)
+    new = record_seed.add_job(session, "retrying", minutes=2)
+    urgent = record_seed.add_job(session, "pending", minutes=1, priority=5)
     found = [job.id for job in overview.up_next(session)]
     assert found == [urgent, old, new, later]
     assert overview.count_open(session) == overview.Open(
@@ -123,7 +123,7 @@ def test_any_type_is_only_a_name(sign_in: Callable[..., FlaskClient]) -> None:
 def test_everything_that_was_chosen_is_in_the_addresses(
     session: Session, sign_in: Callable[..., FlaskClient]
 ) -> None:
-    job_seed.add_job(session, "failed", error_type="ValueError", error_message="no")
+    record_seed.add_job(session, "failed", error_type="ValueError", error_message="no")
     page = sign_in().get("/?range=6h&refresh=60").text
     assert 'hx-get="/?range=6h&amp;refresh=60"' in page
     assert 'hx-trigger="every 60s"' in page
@@ -139,11 +139,11 @@ def test_the_cards_say_what_ran_in_the_window_that_was_chosen(
     open_page: Open, session: Session
 ) -> None:
     task = "cards_of_a_window"
-    job_seed.add_job(session, task=task, minutes=3, run_seconds=4)
-    job_seed.add_job(session, task=task, minutes=200, run_seconds=8)
-    job_seed.add_job(session, "failed", task=task, minutes=250, error_type="ValueError")
-    job_seed.add_job(session, "running", task=task, minutes=1)
-    job_seed.add_job(session, "pending", task=task, minutes=7)
+    record_seed.add_job(session, task=task, minutes=3, run_seconds=4)
+    record_seed.add_job(session, task=task, minutes=200, run_seconds=8)
+    record_seed.add_job(session, "failed", task=task, minutes=250, error_type="ValueError")
+    record_seed.add_job(session, "running", task=task, minutes=1)
+    record_seed.add_job(session, "pending", task=task, minutes=7)
     page = open_page(f"/?type={task}")
     expect(page.locator("#card-total")).to_have_text("3")
     expect(page.locator("#card-success")).to_have_text("66.7 %")
@@ -165,7 +165,7 @@ def test_the_cards_say_what_ran_in_the_window_that_was_chosen(
 @pytest.mark.browser
 def test_a_window_of_ones_own_is_kept_in_the_address(open_page: Open, session: Session) -> None:
     task = "own_window"
-    job_seed.add_job(session, task=task, created_at=datetime.now(UTC) - timedelta(days=2))
+    record_seed.add_job(session, task=task, created_at=datetime.now(UTC) - timedelta(days=2))
     page = open_page(f"/?type={task}")
     expect(page.locator("#card-total")).to_have_text("0")
     page.get_by_text("Custom", exact=True).click()
@@ -186,7 +186,7 @@ def test_a_new_job_appears_by_itself_unless_that_is_turned_off(
     live, off = open_page("/"), open_page("/?refresh=off")
     wait_until_live(live)
     expect(off.locator("#live")).to_have_attribute("data-status", "live")
-    job_id = job_seed.add_job(session, "pending", minutes=0)
+    job_id = record_seed.add_job(session, "pending", minutes=0)
     session.execute(text('SELECT pg_notify(\'stoker_changes\', \'{"noun":"job","id":"1"}\')'))
     session.commit()
     expect(live.locator(f"#latest-{job_id}")).to_be_visible()
@@ -207,7 +207,7 @@ def test_what_needs_attention_is_told_with_its_cause(open_page: Open, session: S
             " VALUES ('failure', 'high', 'f', 'export failed with ValueError', 14)"
         )
     )
-    job = job_seed.add_job(session, "pending")
+    job = record_seed.add_job(session, "pending")
     page = open_page("/")
     attention = page.locator(".attention")
     expect(attention).to_contain_text("No worker is running.")
@@ -224,7 +224,7 @@ def test_a_full_page_shuts_nobody_out(
     open_page: Open, session: Session, complaints: Complaints, width: int, path: str
 ) -> None:
     complaints.are_expected = True  # axe itself offends the policy
-    job_seed.fill(session)
+    record_seed.fill(session)
     scheme = "dark" if width == 390 else "light"
     page = open_page(path, width=width, color_scheme=scheme)
     assert violations(page) == []

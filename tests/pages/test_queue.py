@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.core.models import AuditEntry, QueuePause
 from tests.conftest import wait_until
-from tests.pages import job_seed
+from tests.pages import record_seed
 
 pytestmark = pytest.mark.usefixtures("clear_jobs")
 
@@ -56,11 +56,11 @@ def row(page: str, queue: str) -> str:
 
 
 def test_each_queue_says_how_much_waits_and_for_how_long(session: Session, sign_in: SignIn) -> None:
-    job_seed.add_job(session, "pending", minutes=7, queue="tasks")
-    job_seed.add_job(session, "pending", minutes=3, queue="model:gemma")
+    record_seed.add_job(session, "pending", minutes=7, queue="tasks")
+    record_seed.add_job(session, "pending", minutes=3, queue="model:gemma")
     later = datetime.now(UTC) + timedelta(hours=1)
-    job_seed.add_job(session, "pending", minutes=50, queue="model:gemma", scheduled_at=later)
-    job_seed.add_job(session, "failed", queue="tasks")
+    record_seed.add_job(session, "pending", minutes=50, queue="model:gemma", scheduled_at=later)
+    record_seed.add_job(session, "failed", queue="tasks")
     page = sign_in().get("/queue").text
     assert 'id="card-pending">2<' in page
     assert 'id="card-scheduled">1<' in page
@@ -72,8 +72,8 @@ def test_each_queue_says_how_much_waits_and_for_how_long(session: Session, sign_
 
 
 def test_workers_say_where_they_are_and_what_they_do(session: Session, sign_in: SignIn) -> None:
-    mine = job_seed.add_job(session, "running", owner_name="ann")
-    other = job_seed.add_job(session, "running", owner_name="bob")
+    mine = record_seed.add_job(session, "running", owner_name="ann")
+    other = record_seed.add_job(session, "running", owner_name="bob")
     add_worker(session, "worker-a", running=[mine, other])
     add_worker(session, "worker-b", running=[], seconds=4000)
     page = sign_in("ann", "user").get("/queue").text
@@ -85,7 +85,7 @@ def test_workers_say_where_they_are_and_what_they_do(session: Session, sign_in: 
 
 
 def test_only_operators_pause_and_resume(session: Session, sign_in: SignIn) -> None:
-    job_seed.add_job(session, queue="tasks")
+    record_seed.add_job(session, queue="tasks")
     client = sign_in("ann", "user")
     assert "/queue/tasks/pause" not in client.get("/queue").text
     assert client.get("/queue/tasks/pause").status_code == 403
@@ -96,7 +96,7 @@ def test_only_operators_pause_and_resume(session: Session, sign_in: SignIn) -> N
 
 
 def test_a_pause_without_the_forms_token_is_refused(session: Session, sign_in: SignIn) -> None:
-    job_seed.add_job(session, queue="tasks")
+    record_seed.add_job(session, queue="tasks")
     answer = sign_in().post(
         "/queue/tasks/pause", data={"reason": "x"}, headers={"Sec-Fetch-Site": "same-origin"}
     )
@@ -115,7 +115,7 @@ def test_a_queue_that_is_not_there_is_a_404(sign_in: SignIn, name: str) -> None:
 def test_an_operator_pauses_a_queue_with_a_reason_and_resumes_it(
     open_page: Open, session: Session
 ) -> None:
-    job_seed.add_job(session, "pending", queue="tasks")
+    record_seed.add_job(session, "pending", queue="tasks")
     page = open_page("/queue")
     tasks = page.locator("[data-queue=tasks]")
     # The figures are kept for a moment: they may be those of another test.

@@ -102,7 +102,7 @@ def test_a_refused_dependency_is_shown_beside_its_form(
 def test_a_job_that_runs_shows_its_progress_as_it_comes(open_page: Open, session: Session) -> None:
     page = open_page("/tasks")
     page.get_by_role("button", name="Start cleanup").click()
-    expect(page.locator(".badge")).to_have_text("Pending")
+    expect(page.locator(".kicker .badge")).to_have_text("Pending")
     job_id = newest(session).id
 
     session.execute(
@@ -119,7 +119,7 @@ def test_a_job_that_runs_shows_its_progress_as_it_comes(open_page: Open, session
     )
     session.commit()
 
-    expect(page.locator(".badge")).to_have_text("Running")
+    expect(page.locator(".kicker .badge")).to_have_text("Running")
     expect(page.locator("#job")).to_contain_text("dropping partitions")
     expect(page.locator("#job")).to_contain_text("75 %, 3 of 4")
 
@@ -151,7 +151,7 @@ def test_a_job_that_failed_says_why(open_page: Open, session: Session) -> None:
 
     page = open_page(f"/jobs/{job_id}")
 
-    expect(page.locator(".badge")).to_have_text("Failed")
+    expect(page.locator(".kicker .badge")).to_have_text("Failed")
     expect(page.locator(".faults")).to_contain_text("no room")
     expect(page.locator("#job")).to_contain_text("Traceback: no room")
 

@@ -1,0 +1,131 @@
+"""One action on many jobs: on those that are picked, or on all that the filters find."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint, g, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.datastructures import MultiDict
+
+from app.core import job_bulk, job_search, tasks
+from app.core.errors import Invalid
+from app.core.job_bulk import Preview
+from app.core.job_lists import Wanted
+from app.core.status import ACTIONS, STATUSES
+from app.core.tasks import BulkFilter
+from app.extensions import db
+from app.pages.job_filters import JobFilters
+from app.pages.jobs import Row, rows
+
+blueprint = Blueprint("job_bulk", __name__, url_prefix="/jobs")
+
+# What may be done to many, with the words of what will happen and the tone of the button.
+_WORDS = {
+    "cancel": (
+        "Cancel",
+        "Those that wait are cancelled at once; those that run stop after their current operation.",
+        "amber",
+    ),
+    "abort": (
+        "Abort",
+        "Those that run are stopped at once, by force if it must be. What they have half done stays"
+        " half done: data may be inconsistent.",
+        "red",
+    ),
+    "retry": ("Retry", "Each is made again as a new job. The old ones stay as they are.", "blue"),
+    "delete": (
+        "Delete",
+        "Their records are removed for good: attempts, history, log and result. This can't be undone.",
+        "gray",
+    ),
+}
+MOST_PICKED = 100
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be done to which jobs; `ids` are those that were picked, else it is all."""
+
+    action: str
+    filters: JobFilters
+    ids: Sequence[str]
+
+    @classmethod
+    def read(cls, values: MultiDict[str, str]) -> Asked:
+        """Raises Invalid."""
+        action = values.get("action", "")
+        if action not in _WORDS:
+            raise Invalid(f"action must be one of {', '.join(_WORDS)}.", param="action")
+        ids = list(dict.fromkeys(values.getlist("ids")))
+        if len(ids) > MOST_PICKED:
+            raise Invalid(f"ids has more than {MOST_PICKED} jobs.", param="ids")
+        if not all(each.isascii() and each.isdecimal() and len(each) <= 19 for each in ids):
+            raise Invalid("ids must be numbers of jobs.", param="ids")
+        return cls(action, JobFilters.read(values), ids)
+
+    @property
+    def words(self) -> tuple[str, str, str]:
+        return _WORDS[self.action]
+
+    @property
+    def filter(self) -> BulkFilter:
+        given = {"q": f"id:{','.join(self.ids)}"} if self.ids else self.filters.bulk_filter()
+        return tasks.read(BulkFilter, "filter", given)
+
+    @property
+    def scope(self) -> JobFilters:
+        return JobFilters(q=f"id:{','.join(self.ids)}") if self.ids else self.filters
+
+    @property
+    def can_be(self) -> frozenset[str]:
+        """The statuses in which it may be done, by this way."""
+        allowed = {status for status, actions in ACTIONS.items() if self.action in actions}
+        if self.action == "delete":
+            allowed -= {status for status in allowed if "cancel" in ACTIONS[status]}
+        return frozenset(allowed)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The preview: to how many, to which first, and why not to the others, by their status."""
+
+    preview: Preview
+    sample: Sequence[Row]
+    skipped: Mapping[str, int]
+
+
+@blueprint.get("/bulk")
+def ask() -> str:
+    """What an action would be done to, and the button that does it: in a dialog, or a page."""
+    asked = Asked.read(request.args)
+    session = db.session()
+    preview = job_bulk.preview(session, asked.action, asked.filter, g.actor)
+    search = asked.scope.search(g.actor.owner_name)
+    found = job_search.find(session, search, Wanted(limit=1, columns=("id",)))
+    skipped: dict[str, Any] = {
+        status: found.by_status[status]
+        for status in STATUSES
+        if found.by_status.get(status) and status not in asked.can_be
+    }
+    shown = Shown(preview, rows(session, preview.sample), skipped)
+    return render_template(
+        "jobs/_bulk.html" if "HX-Request" in request.headers else "jobs/bulk.html",
+        asked=asked,
+        shown=shown,
+    )
+
+
+@blueprint.post("/bulk")
+def start() -> ResponseReturnValue:
+    """Start the job that does it, and show that."""
+    asked = Asked.read(request.form)
+    session = db.session()
+    job_id = job_bulk.start(session, asked.action, asked.filter, g.actor)
+    session.commit()
+    url = url_for("jobs.show", job_id=job_id)
+    if "HX-Request" in request.headers:
+        return "", 200, {"HX-Redirect": url}
+    return redirect(url, 303)

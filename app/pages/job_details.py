@@ -1,0 +1,172 @@
+"""What one job's page tells: where it stands, why, what it was given, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, defer
+
+from app.core import (
+    admission,
+    dependencies,
+    files,
+    hindrances,
+    job_bulk,
+    job_company,
+    job_record,
+    old_results,
+    status,
+)
+from app.core.errors import NotFound
+from app.core.hindrances import Hindrance
+from app.core.job_company import Company
+from app.core.job_record import Timing
+from app.core.models import Attempt, Job, JobTransition
+from app.core.users import Actor
+from app.core.watched_job import JobState, get_state
+from app.extensions import current_settings
+from app.pages import job_log, job_values
+from app.pages.job_log import Log
+from app.pages.job_values import Value
+
+MOST_ATTEMPTS = 50
+MOST_TRANSITIONS = 60
+
+
+@dataclass(frozen=True)
+class Step:
+    """A job came into a status; `seconds` since the step before. `notes` are what was done in it."""
+
+    status: str
+    at: datetime
+    seconds: float | None
+    by: str | None
+    notes: Sequence[JobTransition] = ()
+
+
+@dataclass(frozen=True)
+class Details:
+    """One job for one reader. What costs a query is read when it is asked for."""
+
+    session: Session
+    job: Job
+    state: JobState
+    actor: Actor
+
+    most_attempts = MOST_ATTEMPTS
+    most_transitions = MOST_TRANSITIONS
+
+    @classmethod
+    def read(cls, session: Session, job_id: str, actor: Actor) -> Details:
+        """Raises NotFound."""
+        state = get_state(session, job_id, actor.owner_name)
+        query = select(Job).where(Job.id == state.id, Job.created_at == state.created_at)
+        job = session.scalars(query.execution_options(populate_existing=True)).one()
+        return cls(session, job, state, actor)
+
+    @property
+    def word(self) -> str:
+        """Its status as we show it."""
+        return self.state.status
+
+    @property
+    def is_live(self) -> bool:
+        return self.word not in status.FINAL
+
+    @cached_property
+    def message(self) -> str | None:
+        reasons = admission.reasons(self.session, current_settings(), [self.job])
+        return reasons.get(self.job.id) or self.job.message
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """What its status allows, if the reader may do anything."""
+        return status.ACTIONS[self.word] if "submit" in self.actor.scopes else ()
+
+    @cached_property
+    def timing(self) -> Timing:
+        return job_record.timing(self.job, datetime.now(UTC))
+
+    @cached_property
+    def hindrances(self) -> Sequence[Hindrance]:
+        return hindrances.find(self.session, current_settings(), self.job, self.actor.owner_name)
+
+    @cached_property
+    def attempts(self) -> list[Attempt]:
+        """The newest ones, the first of them first."""
+        latest = (
+            select(Attempt)
+            .where(Attempt.job_id == self.job.id, Attempt.job_created_at == self.job.created_at)
+            .order_by(Attempt.number.desc())
+            .limit(MOST_ATTEMPTS)
+            .options(defer(Attempt.result))
+        )
+        return list(reversed(self.session.scalars(latest).all()))
+
+    @cached_property
+    def company(self) -> Company | None:
+        """Who ran beside its latest run; None when it has not run."""
+        if not self.attempts:
+            return None
+        return job_company.find(self.session, self.attempts[-1], self.actor.owner_name)
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        """Its way through the statuses, the latest MOST_TRANSITIONS changes of it."""
+        return list(self._steps())
+
+    def _steps(self) -> Iterator[Step]:
+        transitions = job_record.list_transitions(self.session, self.job)
+        first = transitions[0].from_status if transitions else self.job.status
+        step = Step(first, self.job.created_at, None, self.job.created_by)
+        for each in transitions[-MOST_TRANSITIONS:]:
+            if each.from_status == each.to_status:
+                step = Step(step.status, step.at, step.seconds, step.by, (*step.notes, each))
+                continue
+            yield step
+            seconds = max(0.0, (each.at - step.at).total_seconds())
+            step = Step(
+                each.to_status, each.at, seconds, each.triggered_by, (each,) if each.details else ()
+            )
+        yield step
+
+    @cached_property
+    def log(self) -> Log:
+        return job_log.read(self.session, self.job)
+
+    @cached_property
+    def values(self) -> dict[str, Value | None]:
+        return job_values.read(self.session, self.job)
+
+    @property
+    def has_expired(self) -> bool:
+        return bool(self.job.result == old_results.EXPIRED)
+
+    @property
+    def bulk_result(self) -> dict[str, Any] | None:
+        """What an action on many jobs came to."""
+        result: Any = self.job.result
+        if self.job.task != job_bulk.TASK or not isinstance(result, dict):
+            return None
+        return result if isinstance(result.get("errors"), list) else None
+
+    @cached_property
+    def file(self) -> Any:
+        """The file that a task made, where its result names one that is still kept."""
+        result: Any = self.job.result
+        file_id = result.get("file_id") if isinstance(result, dict) else None
+        if not isinstance(file_id, str):
+            return None
+        try:
+            return files.get(self.session, file_id, self.actor.owner_filter)
+        except NotFound:
+            return None
+
+    @cached_property
+    def graph(self) -> dependencies.Graph:
+        return dependencies.graph(self.session, self.job, self.actor.owner_name)

@@ -1,0 +1,54 @@
+"""What a search that is being typed may go on with."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy.orm import Session
+
+from app.core import jobs, search_suggestions
+from app.core.search_syntax import parse
+
+
+def texts(session: Session, text: str, owner_name: str | None = None) -> list[str]:
+    return [each.text for each in search_suggestions.suggest(session, text, owner_name)]
+
+
+@pytest.fixture(autouse=True)
+def _some_jobs(session: Session) -> None:
+    for owner, task, queue in (
+        ("ada", "export", "tasks"),
+        ("kim", "export", "a b"),
+        ("kim", 'odd "name"', "tasks"),
+    ):
+        jobs.defer(session, task, {"customer": 7}, queue=queue, owner_name=owner)
+    session.commit()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ty", ["type:"]),
+        ("status:failed qu", ["status:failed queue:"]),
+        ("-status:pe", ["-status:pending "]),
+        ("type:ex", ["type:export "]),
+        ("queue:a", ['queue:"a b" ']),
+        ("user:", ["user:ada ", "user:kim "]),
+        ("args.cu", ["args.customer:"]),
+        ('error:"out of', []),
+        ("type:nothing", []),
+        ("nothing", []),
+    ],
+)
+def test_fields_and_values_are_known(session: Session, text: str, expected: list[str]) -> None:
+    assert texts(session, text) == expected
+
+
+def test_a_user_is_told_of_nobody_elses(session: Session) -> None:
+    assert texts(session, "user:", "ada") == ["user:ada "]
+    assert texts(session, "queue:", "ada") == ["queue:tasks "]
+
+
+def test_what_is_suggested_can_be_read(session: Session) -> None:
+    for text in texts(session, "type:"):
+        (term,) = parse(text)
+        assert term.value in ("export", 'odd "name"')

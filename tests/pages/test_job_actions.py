@@ -1,0 +1,220 @@
+"""What may be done to a job from the pages: asked in words, done once, refused beside the job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from app.core.models import Job
+from tests.pages.conftest import Complaints, violations
+from tests.pages.job_seed import add_job, move, no_jobs, queue_job
+
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("no_jobs")]
+
+__all__ = ["no_jobs"]
+
+Open = Callable[..., Page]
+
+
+def status_of(session: Session, job_id: int) -> str | None:
+    session.rollback()
+    return session.scalar(select(Job.status).where(Job.id == job_id))
+
+
+def test_a_waiting_job_is_cancelled_after_a_dialog_said_what_happens(
+    open_page: Open, session: Session
+) -> None:
+    job_id = queue_job(session)
+    page = open_page(f"/jobs?job={job_id}")
+
+    page.locator("#job").get_by_role("button", name="Cancel").click()
+    dialog = page.locator("#job-dialog")
+    expect(dialog).to_contain_text("It has not begun, so it is cancelled at once.")
+    dialog.get_by_role("link", name="Keep it").or_(
+        dialog.get_by_role("button", name="Keep it")
+    ).click()
+    expect(dialog).to_be_hidden()
+    assert status_of(session, job_id) == "pending"
+    page.locator("#job").get_by_role("button", name="Cancel").click()
+    dialog.locator("button.act").click()
+
+    expect(dialog).to_be_hidden()
+    expect(page.locator("#job-said")).to_contain_text("The job is cancelled.")
+    expect(page.locator("#job .kicker .badge")).to_have_text("Cancelled")
+    expect(page.locator(f"#row-{job_id} .badge")).to_have_text("Cancelled")
+    assert status_of(session, job_id) == "cancelled"
+
+
+def test_an_abort_warns_of_what_it_may_leave(open_page: Open, session: Session) -> None:
+    job_id = queue_job(session)
+    move(session, job_id, "doing")
+    page = open_page(f"/jobs/{job_id}")
+
+    page.get_by_role("button", name="Abort").click()
+    expect(page.locator("#job-dialog")).to_contain_text("WARNING")
+    expect(page.locator("#job-dialog")).to_contain_text("data may be inconsistent")
+    page.locator("#job-dialog button.act").click()
+
+    expect(page.locator("#job-said")).to_contain_text("The job is being stopped at once.")
+    expect(page.locator("#job .stop")).to_contain_text("Abort requested")
+
+
+def test_a_failed_job_is_retried_with_one_click_and_once(open_page: Open, session: Session) -> None:
+    add_job(session, 5, "failed")
+    page = open_page("/jobs?job=5")
+
+    retry = page.locator("#job").get_by_role("button", name="Retry", exact=True)
+    retry.click()
+    expect(page.locator("#job-said")).to_contain_text("It is made again as job")
+    retry.click()
+    expect(page.locator("#job-said")).to_contain_text("It was made again already, as job")
+
+    session.rollback()
+    made = session.scalars(select(Job.id).where(Job.retried_from == 5)).all()
+    assert len(made) == 1
+    expect(page.locator("#job-said a")).to_have_attribute("href", f"/jobs/{made[0]}")
+
+
+def test_a_retry_takes_a_time_and_other_arguments(
+    open_page: Open, session: Session, complaints: Complaints
+) -> None:
+    complaints.are_expected = True  # the browser says that the answer was a 400
+    add_job(session, 5, "failed", arguments={"to": "ada"})
+    page = open_page("/jobs/5")
+
+    page.get_by_role("button", name="Retry with changes").click()
+    page.get_by_text("With other arguments").click()
+    page.locator("#ask-args").fill("{nonsense")
+    page.locator("#job-dialog button.act").click()
+    expect(page.locator("#job-dialog")).to_contain_text("args is no JSON")
+    expect(page.locator("#ask-args")).to_have_value("{nonsense")
+    page.locator("#ask-args").fill('{"to": "kim"}')
+    page.get_by_label("Not before").fill("2040-02-03T04:05")
+    page.locator("#job-dialog button.act").click()
+
+    expect(page.locator("#job-said")).to_contain_text("It is made again as")
+    session.rollback()
+    made = session.scalars(select(Job).where(Job.retried_from == 5)).one()
+    assert made.arguments == {"to": "kim"}
+    assert made.scheduled_at is not None
+    assert made.scheduled_at.year == 2040
+
+
+def test_a_record_is_deleted_from_the_list_and_the_address(
+    open_page: Open, session: Session
+) -> None:
+    add_job(session, 5)
+    add_job(session, 6)
+    page = open_page("/jobs?status=completed&job=5")
+
+    page.locator("#job").get_by_role("button", name="Delete").click()
+    expect(page.locator("#job-dialog")).to_contain_text("This can't be undone.")
+    page.locator("#job-dialog button.act").click()
+
+    expect(page.locator("#row-5")).to_have_count(0)
+    expect(page.locator("#job")).to_have_count(0)
+    expect(page.locator("#job-said")).to_contain_text("The job's record is deleted.")
+    assert page.evaluate("location.search") == "?status=completed"
+    assert status_of(session, 5) is None
+
+
+def test_on_a_stale_page_the_refusal_stands_beside_the_row(
+    open_page: Open, session: Session, complaints: Complaints
+) -> None:
+    complaints.are_expected = True  # the browser says that the answer was a 409
+    job_id = queue_job(session)
+    page = open_page(f"/jobs?job={job_id}")
+    page.locator("#job").get_by_role("button", name="Cancel").click()
+    expect(page.locator("#job-dialog")).to_be_visible()
+
+    move(session, job_id, "doing", "succeeded")
+    with page.expect_response(lambda answer: answer.request.method == "POST") as found:
+        page.locator("#job-dialog button.act").click()
+
+    assert found.value.status == 409
+    expect(page.locator("#job-dialog")).to_be_hidden()
+    said = "A job that is completed can't be cancelled."
+    expect(page.locator(f"#said-{job_id}")).to_contain_text(said)
+    expect(page.locator("#job-said")).to_contain_text(said)
+    expect(page.locator(f"#row-{job_id} .badge")).to_have_text("Completed")
+
+
+def test_keys_ask_about_the_row_that_has_the_focus(open_page: Open, session: Session) -> None:
+    add_job(session, 5, "failed")
+    job_id = queue_job(session)
+    page = open_page("/jobs")
+
+    page.locator("#open-5").focus()
+    page.keyboard.press("r")
+    expect(page.locator("#job-dialog")).to_contain_text("Retry mail #5?")
+    page.keyboard.press("Escape")
+    page.locator(f"#open-{job_id}").focus()
+    page.keyboard.press("c")
+    expect(page.locator("#job-dialog")).to_contain_text(f"Cancel mail #{job_id}?")
+    page.locator("#job-dialog button.act").click()
+
+    expect(page.locator(f"#said-{job_id}")).to_contain_text("The job is cancelled.")
+
+
+def test_a_waiting_job_is_moved_in_its_queue(open_page: Open, session: Session) -> None:
+    job_id = queue_job(session)
+    page = open_page(f"/jobs/{job_id}")
+
+    page.get_by_role("button", name="Reschedule").click()
+    page.get_by_label("Time").fill("2040-02-03T04:05")
+    page.locator("#job-dialog button.act").click()
+    expect(page.locator(".why")).to_contain_text("2040-02-03 04:05:00 UTC")
+    page.get_by_role("button", name="Priority").click()
+    page.get_by_label("Priority").fill("7")
+    page.locator("#job-dialog button.act").click()
+    expect(page.locator("#job")).to_contain_text("shop, priority 7")
+    page.get_by_role("button", name="Run next").click()
+    page.locator("#job-dialog button.act").click()
+    expect(page.locator("#job .kicker .badge")).to_have_text("Pending")
+
+
+def test_without_scripts_the_same_forms_are_pages(
+    open_page: Open, session: Session, complaints: Complaints
+) -> None:
+    complaints.are_expected = True
+    job_id = queue_job(session)
+    page = open_page(f"/jobs/{job_id}", java_script_enabled=False)
+
+    page.get_by_role("button", name="Cancel").click()
+    page.locator("main button.act").click()
+    expect(page.locator("#job .kicker .badge")).to_have_text("Cancelled")
+    page.goto(f"/jobs/{job_id}/cancel")
+    expect(page.locator("main")).to_contain_text("can't have this done to it")
+    page.goto(f"/jobs/{job_id}/paint")
+    expect(page.locator("main")).to_contain_text("There is nothing at GET")
+
+
+def test_a_post_without_the_forms_token_is_refused(open_page: Open, session: Session) -> None:
+    job_id = queue_job(session)
+    page = open_page(f"/jobs/{job_id}")
+
+    answer = page.request.post(f"/jobs/{job_id}/cancel", headers={"Sec-Fetch-Site": "same-origin"})
+
+    assert answer.status == 403
+    assert status_of(session, job_id) == "pending"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everybody_can_use_the_dialogs(
+    open_page: Open, session: Session, complaints: Complaints, scheme: str
+) -> None:
+    complaints.are_expected = True  # axe itself offends the policy
+    add_job(session, 5, "failed", arguments={"to": "ada"})
+    page = open_page("/jobs/5", color_scheme=scheme, width=390)
+    page.get_by_role("button", name="Retry with changes").click()
+    page.get_by_text("With other arguments").click()
+    assert violations(page) == []
+    session.execute(text("UPDATE job SET status = 'running', ended_at = NULL WHERE id = 5"))
+    session.commit()
+    page.goto("/jobs/5/abort")
+    assert violations(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
