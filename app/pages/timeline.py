@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from flask import Blueprint, Response, g, render_template, request
+from flask import Blueprint, Response, g, redirect, render_template, request
 from sqlalchemy.orm import Session
+from werkzeug.wrappers import Response as BaseResponse
 
-from app.core import collisions, contention, job_types, timeline, timeline_runs
+from app.core import collisions, contention, job_record, job_types, timeline, timeline_runs
 from app.core.collisions import Beside, Span
 from app.core.exports import cell
 from app.core.overlaps import Overlaps, TypePair, moment
@@ -29,6 +30,7 @@ _MOST_ADVICE = 3
 # How much more than the window the map below it shows.
 _MAP = 7
 _MAP_MOST = timedelta(days=31)
+_LEAST_MARGIN = timedelta(seconds=10)
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,11 @@ class Shown:
 
 
 @blueprint.get("")
-def index() -> str:
+def index() -> str | BaseResponse:
     """The page, or only what changes on it."""
     session, view = db.session(), View.read(request.args)
+    if view.job_id is not None and "range" not in request.args:
+        return redirect(_around(session, view, view.job_id))
     shown = _read(session, view)
     return render_template(
         "timeline/_timeline.html" if wants_fragment() else "timeline/index.html",
@@ -106,6 +110,16 @@ def runs() -> Response:
     view = View.read(request.args)
     found = _runs(db.session(), view)
     return _download(_lines(found, view.lane_by), "text/csv; charset=utf-8", "timeline.csv")
+
+
+def _around(session: Session, view: View, job_id: int) -> str:
+    """The address of the window in which the job ran, and half as much before and after."""
+    job = job_record.get(session, str(job_id), g.actor.owner_name)
+    if job.started_at is None:
+        return view.url({"range": "24h"})
+    ended_at = job.ended_at or view.now
+    margin = max((ended_at - job.started_at) / 2, _LEAST_MARGIN)
+    return view.span_url(job.started_at - margin, ended_at + margin)
 
 
 def _read(session: Session, view: View) -> Shown:

@@ -176,6 +176,18 @@ def test_what_ran_beside_a_job_is_listed_by_the_time_in_common(open_page: Open, 
     expect(page.locator(f".bar.chosen[data-job='{jobs['export'].id}']")).to_have_count(1)
 
 
+def test_a_jobs_page_leads_to_the_time_in_which_it_ran(open_page: Open, day: Day) -> None:
+    jobs = busy(day)
+    page = open_page(f"/jobs/{jobs['export'].id}")
+
+    page.get_by_role("link", name="See it on the timeline").click()
+
+    expect(page.locator(".band-words")).to_have_text(
+        re.compile(rf"^#{jobs['export'].id} ran for 45 min 00 s$")
+    )
+    expect(page).to_have_url(re.compile(f"range=dates.*job={jobs['export'].id}"))
+
+
 def test_a_stretch_is_chosen_by_dragging_and_the_way_back_is_kept(
     open_page: Open, day: Day
 ) -> None:
