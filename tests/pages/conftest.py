@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -41,8 +42,13 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="package")
 def database_url(postgres: str, template_database: str) -> Iterator[str]:
-    """One database for all pages; `session` empties it."""
+    """One database for all pages; `session` empties it.
+
+    The queue's own numbers begin where no made-up record has one.
+    """
     with new_database(postgres, template_database) as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("ALTER SEQUENCE procrastinate_jobs_id_seq RESTART WITH 50000001")
         yield url
 
 
