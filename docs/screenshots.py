@@ -1,6 +1,6 @@
-"""Makes the README's pictures: `python docs/screenshots.py`.
+"""Makes the pictures of all pages: `python docs/screenshots.py`.
 
-A Postgres of its own, a web server, a few days of made-up batches, and a real Chromium.
+A Postgres of its own, a web server, a few days of made-up batches and jobs, and a real Chromium.
 """
 
 from __future__ import annotations
@@ -25,14 +25,23 @@ from sqlalchemy.orm import Session  # noqa: E402
 from app.core import embedded, schema, sessions, users  # noqa: E402
 from app.core.db import make_engine  # noqa: E402
 from app.core.settings import Settings, load_settings  # noqa: E402
-from tests.pages import seed  # noqa: E402
+from tests.pages import day, seed  # noqa: E402
 
 PORT = 4089
 IMAGES = ROOT / "docs/images"
+PAGES = {
+    "overview": "/",
+    "timeline": "/timeline?range=6h&pair=export&with=run_batch",
+    "jobs": "/jobs?status=failed",
+    "history": "/history",
+    "queue": "/queue",
+    "failures": "/failures",
+    "tasks": "/tasks",
+}
 
 
 def main() -> None:
-    """Both pictures, then everything is taken down again."""
+    """All pictures, then everything is taken down again."""
     base = Path(tempfile.mkdtemp(prefix="stoker-pictures-"))
     base.chmod(0o711)  # the embedded server may run as another user
     try:
@@ -53,6 +62,7 @@ def fill(settings: Settings) -> str:
     engine = make_engine(settings, "pictures")
     with Session(engine) as session:
         seed.fill(session)
+        day.fill(session)
         link = sessions.create_sign_in_link(session, users.ensure_admin(session), 10)
         token = sessions.consume_sign_in_link(session, link, session_days=1)
         session.commit()
@@ -85,7 +95,7 @@ def serve(settings: Settings) -> Iterator[None]:
 
 
 def take_pictures(token: str) -> None:
-    """The job history in both themes, sharp on dense screens too."""
+    """Each page in both themes, sharp on dense screens too."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     names = ("chromium", "chromium-browser", "google-chrome")
     found = next((path for name in names if (path := shutil.which(name))), None)
@@ -102,10 +112,11 @@ def take_pictures(token: str) -> None:
             page.context.add_cookies(
                 [{"name": f"stoker_session_{PORT}", "value": token, "url": url}]
             )
-            page.goto(url + "/history")
-            page.wait_for_selector("#live[data-status=live]")
-            page.wait_for_timeout(1500)
-            page.screenshot(path=IMAGES / f"history-{scheme}.png")
+            for name, path in PAGES.items():
+                page.goto(url + path)
+                page.wait_for_selector("#live[data-status=live]")
+                page.wait_for_timeout(1500)
+                page.screenshot(path=IMAGES / f"{name}-{scheme}.png")
             page.close()
         browser.close()
 
