@@ -5,6 +5,7 @@ from __future__ import annotations
 import psycopg
 import structlog
 from flask import Flask, Response, make_response, render_template, request
+from procrastinate.exceptions import ConnectorException
 from sqlalchemy import exc as sql
 from werkzeug.exceptions import HTTPException
 
@@ -76,6 +77,8 @@ def translate(fault: Exception) -> StokerError:
             return _HttpFault(fault)
         case sql.DBAPIError() | sql.TimeoutError() | psycopg.Error():
             return _translate_database(fault)
+        case ConnectorException(__cause__=psycopg.Error() as cause):
+            return _translate_database(cause)
         case UnicodeEncodeError():
             return Invalid("The request has text that is not valid Unicode.")
         case _:

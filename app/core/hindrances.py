@@ -80,7 +80,7 @@ class _Finder:
             return None
         return self._because_of(
             "queueing lock",
-            f"The queueing lock {self.job.queueing_lock!r} is held by {{}}, which waits too",
+            (f"The queueing lock {self.job.queueing_lock!r} is held by", ", which waits too"),
             "queueing_lock_holder",
             queueing_lock=self.job.queueing_lock,
         )
@@ -90,21 +90,24 @@ class _Finder:
             return None
         return self._because_of(
             "lock",
-            f"The lock {self.job.lock!r} lets one job run at a time, and it is the turn of {{}}",
+            (f"The lock {self.job.lock!r} lets one job run at a time, and it is the turn of", ""),
             "lock_holder",
             lock=self.job.lock,
             priority=self.job.priority,
         )
 
-    def _because_of(self, kind: str, words: str, name: str, **asked: Any) -> Hindrance | None:
+    def _because_of(
+        self, kind: str, words: tuple[str, str], name: str, **asked: Any
+    ) -> Hindrance | None:
+        """`words` stand before and after the name of the job that is in the way."""
         row = self.session.execute(
             statement("hindrances", name), {"job_id": self.job.id, **asked}
         ).first()
         if row is None:
             return None
         if self._may_name(row.id):
-            return Hindrance(kind, words.format(f"job {row.id}"), job_id=row.id)
-        return Hindrance(kind, words.format("somebody else's job"))
+            return Hindrance(kind, f"{words[0]} job {row.id}{words[1]}", job_id=row.id)
+        return Hindrance(kind, f"{words[0]} somebody else's job{words[1]}")
 
     def _may_name(self, job_id: int) -> bool:
         if self.owner_name is None:

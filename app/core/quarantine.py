@@ -31,15 +31,15 @@ def crashes(session: Session, job_id: int, most: int) -> Sequence[Row[Any]]:
     ).all()
 
 
-def is_telling(session: Session, job_id: int, token: UUID, most: int) -> bool:
+def is_telling(session: Session, job_id: int, token: UUID, crashes: int, most: int) -> bool:
     """Whether the crash of that attempt at a batch helps to find the request that causes it.
 
-    So it does where the attempt had noted what it sent, until `most` have been found to be deadly.
+    So it does where the attempt had noted what it sent, until `most` have been found to be deadly. One
+    is found in a few crashes; where the `crashes` since the last answer are more, it is no request.
     """
-    return (
-        suspects.count_sent(session, job_id, token) > 0
-        and suspects.count_deadly(session, job_id) < most
-    )
+    deadly = suspects.count_deadly(session, job_id)
+    are_few = crashes < most + (suspects.DEATHS_BEFORE_ALONE + 1) * (deadly + 1)
+    return deadly < most and are_few and suspects.count_sent(session, job_id, token) > 0
 
 
 def describe(found: Sequence[Row[Any]]) -> str:

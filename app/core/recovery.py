@@ -127,7 +127,7 @@ def _decide(session: Session, row: Row[Any], outcome: str | None, round_: _Round
         return "end_made_up_for"
     crashes = quarantine.crashes(session, row.id, round_.limit)
     if round_.is_poison(row.owner_id, len(crashes)) and not quarantine.is_telling(
-        session, row.id, crashes[-1].token, round_.limit
+        session, row.id, crashes[-1].token, len(crashes), round_.limit
     ):
         quarantine.record(session, row.id, crashes)
         _finish(session, row.id, "failed")

@@ -50,10 +50,6 @@ class Runs:
         """Which runs are of that type."""
         return self._where(lambda group: group[1] == task)
 
-    def of_lane(self, lane: str | None) -> npt.NDArray[np.bool_]:
-        """Which runs are in that lane."""
-        return self._where(lambda group: group[0] == lane)
-
     def has_failed(self) -> npt.NDArray[np.bool_]:
         """Which runs ended badly."""
         return self._where(lambda group: group[2] in ("failed", "lost"))
@@ -78,17 +74,22 @@ def read(
     *,
     since: datetime,
     until: datetime,
+    now: datetime,
     lane_by: LaneBy = "type",
     task: str | None = None,
     owner_name: str | None = None,
 ) -> Runs:
-    """The newest MOST_RUNS runs that share time with the window, of one type or user if named."""
+    """The newest MOST_RUNS runs that share time with the window, of one type if that is named.
+
+    What has not ended runs until `now`. Of one user's, where named, those among the newest MOST_RUNS of all.
+    """
     which = "runs_by_job" if lane_by in ("model", "user") else "runs"
     rows = session.execute(
         statement("timeline", which),
         {
             "since": since,
             "until": until,
+            "now": now,
             "lane_by": lane_by,
             "task": task,
             "owner_name": owner_name,
@@ -110,5 +111,5 @@ def read(
         numbers[order],
         starts[order],
         ends[order],
-        is_capped=len(jobs) >= MOST_RUNS,
+        is_capped=bool(rows) and rows[0].looked_at >= MOST_RUNS,
     )

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from flask import Blueprint, g, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -198,16 +198,24 @@ def _told(outcome: Outcome, http_status: int) -> ResponseReturnValue:
 
 def _filters() -> JobFilters:
     """Those of the list that the page shows."""
-    current = urlsplit(request.headers.get("HX-Current-URL", ""))
+    current = _shown()
     try:
         return JobFilters.read(MultiDict(parse_qsl(current.query)))
     except Invalid:
         return JobFilters()
 
 
+def _shown() -> SplitResult:
+    """The address that the browser shows, as it says."""
+    try:
+        return urlsplit(request.headers.get("HX-Current-URL", ""))
+    except ValueError:
+        return urlsplit("")
+
+
 def _leave(response: Any, job_id: int) -> None:
     """The address names no job that is gone."""
-    current = urlsplit(request.headers.get("HX-Current-URL", ""))
+    current = _shown()
     if current.path != url_for("jobs.index"):
         response.headers["HX-Redirect"] = url_for("jobs.index")
         return

@@ -144,6 +144,7 @@ def _runs(session: Session, view: View) -> Runs:
         session,
         since=view.window.since,
         until=view.window.until,
+        now=view.now,
         lane_by=view.lane_by,
         task=view.window.type,
         owner_name=g.actor.owner_name,
@@ -179,7 +180,12 @@ def _overview(session: Session, view: View) -> Overview:
     until = min(window.until + (span - length) / 2, max(view.now, window.until))
     since = until - span
     around = timeline_runs.read(
-        session, since=since, until=until, task=window.type, owner_name=g.actor.owner_name
+        session,
+        since=since,
+        until=until,
+        now=view.now,
+        task=window.type,
+        owner_name=g.actor.owner_name,
     )
     drawing = Drawing([], around.swept(since, until).concurrency, [], since, until, view.now)
     x = drawing.x(window.since)

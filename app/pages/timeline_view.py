@@ -109,7 +109,8 @@ class View:
 
 
 def _exact(at: datetime) -> str:
-    return f"{at:%Y-%m-%dT%H:%M:%S}"
+    """Whole seconds where the time is one; strips of a short window are shorter than that."""
+    return at.replace(tzinfo=None).isoformat()
 
 
 def _pair(args: MultiDict[str, str]) -> tuple[str, str] | None:
@@ -125,6 +126,6 @@ def _job_id(args: MultiDict[str, str]) -> int | None:
     value = args.get("job")
     if not value:
         return None
-    if not (value.isascii() and value.isdigit() and int(value[:20]) < _MOST_ID):
+    if not (value.isascii() and value.isdigit() and len(value) < 20 and int(value) < _MOST_ID):
         raise Invalid("job must be the number of a job.", param="job")
     return int(value)

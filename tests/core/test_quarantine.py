@@ -274,6 +274,22 @@ def test_a_batch_is_put_back_while_its_crashes_tell_which_request_causes_them(
     assert deaths(session) == {2: 3}
 
 
+def test_a_batch_whose_crashes_tell_of_ever_other_requests_is_quarantined_soon(
+    session: Session, settings: Settings, batch: Batch
+) -> None:
+    """It is no request then, but the host, say: each window of requests would take two more."""
+    assert batch.job_id is not None
+    crashes = 0
+    while crashes < 20:
+        worker = fetch(session, batch.job_id)
+        suspects.note_sent(session, batch.number, lease(session, batch), 2 + crashes // 2, [])
+        die(session, worker)
+        crashes += 1
+        if not recovery.recover(session, settings, NAMES):
+            break
+    assert crashes == 6
+
+
 def test_a_batch_of_many_deadly_requests_is_quarantined(
     session: Session, settings: Settings, batch: Batch
 ) -> None:

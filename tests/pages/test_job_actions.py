@@ -104,6 +104,23 @@ def test_a_retry_takes_a_time_and_other_arguments(
     assert made.scheduled_at.year == 2040
 
 
+def test_an_argument_that_cant_be_stored_is_refused(
+    open_page: Open, session: Session, complaints: Complaints
+) -> None:
+    complaints.are_expected = True  # the browser says that the answer was a 400
+    add_job(session, 5, "failed", task="export", arguments={"what": "jobs"})
+    page = open_page("/jobs/5")
+
+    page.get_by_role("button", name="Retry with changes").click()
+    page.get_by_text("With other arguments").click()
+    page.locator("#ask-args").fill('{"what": "jobs", "job_type": "a\\u0000"}')
+    page.locator("#job-dialog button.act").click()
+
+    expect(page.locator("#banner")).to_contain_text("a value that can't be stored")
+    session.rollback()
+    assert session.scalars(select(Job.id).where(Job.retried_from == 5)).all() == []
+
+
 def test_a_record_is_deleted_from_the_list_and_the_address(
     open_page: Open, session: Session
 ) -> None:

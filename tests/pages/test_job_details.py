@@ -122,6 +122,19 @@ def test_the_log_ends_with_the_job_and_survives_a_reload(open_page: Open, sessio
     assert [line.split()[-1] for line in answer.text().splitlines()] == ["first", "last"]
 
 
+@pytest.mark.parametrize("lock", ["tenant:{id}", "{}", "{:>99999999}", "%s {0}"])
+def test_a_lock_may_be_called_anything(open_page: Open, session: Session, lock: str) -> None:
+    holder = queue_job(session, lock=lock)
+    move(session, holder, "doing")
+    locked = queue_job(session, lock=lock)
+
+    page = open_page(f"/jobs/{locked}")
+
+    expect(page.locator(".why")).to_contain_text(
+        f"The lock {lock!r} lets one job run at a time, and it is the turn of job {holder}"
+    )
+
+
 def test_why_a_job_waits_is_said(open_page: Open, session: Session) -> None:
     holder = queue_job(session, lock="printer")
     move(session, holder, "doing")

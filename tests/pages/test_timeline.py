@@ -324,6 +324,64 @@ def test_a_hundred_thousand_runs_are_strips_that_say_how_many(
     expect(page.locator(".strip").first).to_have_attribute("aria-label", re.compile("runs here"))
 
 
+def test_what_still_runs_has_run_until_now_in_any_window(
+    open_page: Open, session: Session, day: Day
+) -> None:
+    job = day.run("export", -60, None)
+
+    page = open_page(window(NOON, NOON + timedelta(hours=1)))
+
+    tip = page.locator(f"[data-job='{job.id}']").get_attribute("aria-label")
+    assert tip is not None
+    assert "has not ended" in tip
+    assert "ran 1 h" not in tip
+
+
+def test_a_strip_of_a_short_window_leads_into_its_slice(
+    open_page: Open, session: Session, day: Day
+) -> None:
+    session.execute(
+        text(
+            "INSERT INTO attempt (job_id, job_created_at, number, task, queue, started_at, ended_at,"
+            " outcome) SELECT number, CAST(:noon AS timestamptz), 1, 'mail', 'q',"
+            " CAST(:noon AS timestamptz) + number % 60 * interval '1 second',"
+            " CAST(:noon AS timestamptz) + number % 60 * interval '1 second' + interval '5 seconds',"
+            " 'completed' FROM generate_series(1, 3000) AS number"
+        ),
+        {"noon": NOON},
+    )
+    session.commit()
+    page = open_page(window(NOON, NOON + timedelta(seconds=60)))
+    expect(page.locator(".strip")).not_to_have_count(0)
+
+    links = [strip.get_attribute("href") for strip in page.locator(".strip").all()[:8]]
+
+    assert [page.request.get(str(link)).status for link in links] == [200] * len(links)
+
+
+def test_of_thousands_of_lanes_the_busiest_are_shown_and_the_others_are_one(
+    open_page: Open, session: Session, day: Day
+) -> None:
+    session.execute(
+        text(
+            "INSERT INTO attempt (job_id, job_created_at, number, task, queue, worker_name,"
+            " started_at, ended_at, outcome) SELECT number, CAST(:noon AS timestamptz), 1, 'mail',"
+            " 'q', 'w' || number % 3000, CAST(:noon AS timestamptz) + number * interval '1 second',"
+            " CAST(:noon AS timestamptz) + number * interval '1 second', 'completed'"
+            " FROM generate_series(1, 6000) AS number"
+        ),
+        {"noon": NOON},
+    )
+    session.commit()
+
+    page = open_page(f"{DAY}&lanes=worker")
+
+    expect(page.locator(".lane")).to_have_count(31)
+    expect(page.locator(".lane").last).to_have_attribute(
+        "aria-label", re.compile("^2970 more: 5,940 runs")
+    )
+
+
 def test_the_picture_and_the_runs_are_taken_along(open_page: Open, day: Day) -> None:
     busy(day)
     page = open_page(DAY)
@@ -369,6 +427,7 @@ def test_nothing_that_a_name_says_is_obeyed(open_page: Open, day: Day) -> None:
         ("/timeline?lanes=colour", "lanes must be one of"),
         ("/timeline?pair=export", "pair and with name"),
         ("/timeline?job=x", "job must be the number"),
+        (f"/timeline?job={'0' * 20}{'9' * 30}", "job must be the number"),
         ("/timeline?range=dates&from=yesterday", "from must be a time"),
     ],
 )

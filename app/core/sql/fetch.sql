@@ -39,6 +39,7 @@ DECLARE
     crowded text[];
     lost bigint[] := '{}';
     next_id bigint;
+    from_queue text;
     fetched procrastinate_jobs;
 BEGIN
     -- Two at once can't both take the last place; who pauses a queue waits for fetches that have begun.
@@ -57,7 +58,7 @@ BEGIN
     LOOP
         -- The first of each queue's first: as Procrastinate's own function, queue by queue and without
         -- the jobs of users whose limit is reached. A CASE, as that is asked of one job at a time.
-        SELECT head.id INTO next_id
+        SELECT head.id, name INTO next_id, from_queue
         FROM unnest(asked) AS name
         CROSS JOIN LATERAL (
             SELECT jobs.id, jobs.priority
@@ -89,12 +90,14 @@ BEGIN
         ORDER BY head.priority DESC, head.id
         LIMIT 1;
         EXIT WHEN next_id IS NULL;
-        -- Another worker may be at it: then it is as good as gone.
+        -- Another worker may be at it, or it was moved meanwhile: then it is as good as gone.
         UPDATE procrastinate_jobs AS taken
         SET status = 'doing', worker_id = worker
         WHERE taken.id = (
             SELECT jobs.id FROM procrastinate_jobs AS jobs
             WHERE jobs.id = next_id AND jobs.status = 'todo'
+              AND jobs.queue_name = from_queue::varchar
+              AND (jobs.scheduled_at IS NULL OR jobs.scheduled_at <= now())
             FOR UPDATE SKIP LOCKED
         )
         RETURNING taken.* INTO fetched;

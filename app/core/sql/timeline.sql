@@ -1,62 +1,66 @@
 -- name: runs
 -- The newest runs that share time with a window, one row a lane, type and outcome, with the columns
--- packed as Postgres sends them. `lane` is a column of the attempt.
+-- packed as Postgres sends them. `lane` is a column of the attempt; `looked_at` says how many runs
+-- were looked at before those of others were left out. What began before `until` was made before it:
+-- later months are not read.
+WITH run AS MATERIALIZED (
+    (SELECT job_id, job_created_at, number, task, queue, worker_name, started_at, ended_at, outcome
+     FROM attempt
+     WHERE outcome IS NULL AND started_at < :until AND job_created_at < :until
+       AND (CAST(:task AS text) IS NULL OR task = :task)
+     LIMIT :most)
+    UNION ALL
+    (SELECT job_id, job_created_at, number, task, queue, worker_name, started_at, ended_at, outcome
+     FROM attempt
+     WHERE ended_at > :since AND started_at < :until AND job_created_at < :until
+       AND (CAST(:task AS text) IS NULL OR task = :task)
+     ORDER BY ended_at DESC LIMIT :most)
+)
 SELECT lane, task, outcome, string_agg(int8send(job_id), ''::bytea) AS jobs,
        string_agg(timestamptz_send(job_created_at), ''::bytea) AS created,
        string_agg(int8send(number), ''::bytea) AS numbers,
        string_agg(timestamptz_send(started_at), ''::bytea) AS starts,
-       string_agg(timestamptz_send(coalesce(ended_at, :until)), ''::bytea) AS ends
+       string_agg(timestamptz_send(coalesce(ended_at, :now)), ''::bytea) AS ends,
+       (SELECT count(*) FROM run) AS looked_at
 FROM (
-    SELECT job_id, job_created_at, number, task, started_at, ended_at, outcome,
-           CASE CAST(:lane_by AS text) WHEN 'queue' THEN queue WHEN 'worker' THEN worker_name
-               ELSE task END AS lane
-    FROM (
-        (SELECT job_id, job_created_at, number, task, queue, worker_name, started_at, ended_at, outcome
-             FROM attempt
-             WHERE outcome IS NULL AND started_at < :until
-             LIMIT :most)
-        UNION ALL
-        (SELECT job_id, job_created_at, number, task, queue, worker_name, started_at, ended_at, outcome
-             FROM attempt
-         WHERE ended_at > :since AND started_at < :until
-           AND (CAST(:task AS text) IS NULL OR task = :task)
-         ORDER BY ended_at DESC LIMIT :most)
-    ) AS run
-    WHERE (CAST(:task AS text) IS NULL OR task = :task)
-      AND (CAST(:owner_name AS text) IS NULL OR EXISTS (
-          SELECT FROM job
-          WHERE job.created_at = job_created_at AND job.id = job_id AND owner_name = :owner_name
-      ))
+    SELECT run.*, CASE CAST(:lane_by AS text) WHEN 'queue' THEN queue
+           WHEN 'worker' THEN worker_name ELSE task END AS lane
+    FROM run
+    WHERE CAST(:owner_name AS text) IS NULL OR EXISTS (
+        SELECT FROM job
+        WHERE job.created_at = job_created_at AND job.id = job_id AND owner_name = :owner_name
+    )
 ) AS laned
 GROUP BY lane, task, outcome
 ORDER BY lane, task, outcome;
 
 -- name: runs_by_job
 -- The same, where `lane` is a column of the job.
+WITH run AS MATERIALIZED (
+    (SELECT job_id, job_created_at, number, task, queue, worker_name, started_at, ended_at, outcome
+     FROM attempt
+     WHERE outcome IS NULL AND started_at < :until AND job_created_at < :until
+       AND (CAST(:task AS text) IS NULL OR task = :task)
+     LIMIT :most)
+    UNION ALL
+    (SELECT job_id, job_created_at, number, task, queue, worker_name, started_at, ended_at, outcome
+     FROM attempt
+     WHERE ended_at > :since AND started_at < :until AND job_created_at < :until
+       AND (CAST(:task AS text) IS NULL OR task = :task)
+     ORDER BY ended_at DESC LIMIT :most)
+)
 SELECT lane, task, outcome, string_agg(int8send(job_id), ''::bytea) AS jobs,
        string_agg(timestamptz_send(job_created_at), ''::bytea) AS created,
        string_agg(int8send(number), ''::bytea) AS numbers,
        string_agg(timestamptz_send(started_at), ''::bytea) AS starts,
-       string_agg(timestamptz_send(coalesce(ended_at, :until)), ''::bytea) AS ends
+       string_agg(timestamptz_send(coalesce(ended_at, :now)), ''::bytea) AS ends,
+       (SELECT count(*) FROM run) AS looked_at
 FROM (
-    SELECT run.job_id, run.job_created_at, run.number, run.task, run.started_at, run.ended_at,
-           run.outcome, CASE CAST(:lane_by AS text) WHEN 'model' THEN job.model
-               ELSE job.owner_name END AS lane
-    FROM (
-        (SELECT job_id, job_created_at, number, task, queue, worker_name, started_at, ended_at, outcome
-             FROM attempt
-             WHERE outcome IS NULL AND started_at < :until
-             LIMIT :most)
-        UNION ALL
-        (SELECT job_id, job_created_at, number, task, queue, worker_name, started_at, ended_at, outcome
-             FROM attempt
-         WHERE ended_at > :since AND started_at < :until
-           AND (CAST(:task AS text) IS NULL OR task = :task)
-         ORDER BY ended_at DESC LIMIT :most)
-    ) AS run
+    SELECT run.*, CASE CAST(:lane_by AS text) WHEN 'model' THEN job.model
+           ELSE job.owner_name END AS lane
+    FROM run
     JOIN job ON job.created_at = run.job_created_at AND job.id = run.job_id
-    WHERE (CAST(:task AS text) IS NULL OR run.task = :task)
-      AND (CAST(:owner_name AS text) IS NULL OR job.owner_name = :owner_name)
+    WHERE CAST(:owner_name AS text) IS NULL OR job.owner_name = :owner_name
 ) AS laned
 GROUP BY lane, task, outcome
 ORDER BY lane, task, outcome;
