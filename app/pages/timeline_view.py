@@ -110,7 +110,9 @@ class View:
 
 def _exact(at: datetime) -> str:
     """Whole seconds where the time is one; strips of a short window are shorter than that."""
-    return at.replace(tzinfo=None).isoformat()
+    return at.replace(tzinfo=None).isoformat(
+        timespec="milliseconds" if at.microsecond else "seconds"
+    )
 
 
 def _pair(args: MultiDict[str, str]) -> tuple[str, str] | None:
