@@ -174,13 +174,18 @@
     go(link.getAttribute("href"));
   });
 
-  // Where the plot is wider than the screen, the lanes' names stay.
-  document.addEventListener("scroll", (event) => {
-    if (event.target.id !== "plot") return;
-    const svg = event.target.querySelector("svg");
-    const by = (event.target.scrollLeft * 1150) / svg.getBoundingClientRect().width;
+  // Where the plot is wider than the screen, the newest is shown first, and the lanes' names stay.
+  function keepNames() {
+    const svg = plot()?.querySelector("svg");
+    if (!svg) return;
+    const by = (plot().scrollLeft * 1150) / svg.getBoundingClientRect().width;
     svg.querySelector("[data-labels]").setAttribute("transform", `translate(${by} 0)`);
-  }, { capture: true, passive: true });
+  }
+  document.addEventListener("DOMContentLoaded", () => {
+    if (plot()) plot().scrollLeft = plot().scrollWidth;
+    keepNames();
+  });
+  document.addEventListener("scroll", (event) => { if (event.target.id === "plot") keepNames(); }, { capture: true, passive: true });
 
   document.addEventListener("click", async (event) => {
     const button = event.target.closest?.("[data-png]");
@@ -199,5 +204,5 @@
     save.click();
   });
 
-  document.addEventListener("htmx:after:swap", (event) => { if (event.detail.ctx?.target?.id === "timeline") { tell(null); sync(); } });
+  document.addEventListener("htmx:after:swap", (event) => { if (event.detail.ctx?.target?.id === "timeline") { tell(null); sync(); keepNames(); } });
 })();

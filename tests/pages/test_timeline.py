@@ -382,6 +382,23 @@ def test_of_thousands_of_lanes_the_busiest_are_shown_and_the_others_are_one(
     )
 
 
+def test_on_a_narrow_screen_the_newest_is_seen_and_the_lanes_names_stay_through_a_refresh(
+    open_page: Open, session: Session, day: Day
+) -> None:
+    day.run("export", (datetime.now(UTC) - timedelta(minutes=5) - NOON).total_seconds() / 60, None)
+    page = open_page("/timeline?range=1h", width=390)
+    wait_until_live(page)
+    name = page.locator(".labels text", has_text="export")
+    expect(name).to_be_in_viewport()
+    expect(page.locator(".bar .run")).to_be_in_viewport()
+    day.run("export", (datetime.now(UTC) - timedelta(minutes=9) - NOON).total_seconds() / 60, None)
+
+    page.evaluate("htmx.trigger('#timeline', 'refresh')")
+
+    expect(page.locator(".bar")).to_have_count(2)
+    expect(name).to_be_in_viewport()
+
+
 def test_the_picture_and_the_runs_are_taken_along(open_page: Open, day: Day) -> None:
     busy(day)
     page = open_page(DAY)
