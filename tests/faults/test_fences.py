@@ -228,7 +228,7 @@ def test_a_killed_validation_is_tried_again(stack: Stack) -> None:
     # The helper is still at it when it is killed: it may not write.
     with locked(stack.settings, "request"):
         batch = stack.submit(lines)
-        wait_until_blocked(stack, "COPY request")
+        wait_until_blocked(stack, "COPY request", "request")
         assert outcomes(stack, batch) == [None]
         for helper in helpers(worker.pid):
             helper.kill()

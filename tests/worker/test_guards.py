@@ -35,21 +35,22 @@ def locked(settings: Settings, table: str) -> Iterator[None]:
         yield
 
 
-def wait_until_blocked(stack: Stack, words: str) -> None:
-    """Until some statement with these words waits for a lock."""
+def wait_until_blocked(stack: Stack, words: str, table: str) -> None:
+    """Until some statement with these words waits for that table: fetches wait for each other, too."""
 
     def is_blocked() -> bool:
         stack.session.rollback()
         found = stack.session.scalar(
             text(
-                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+                " WHERE NOT granted AND relation = CAST(:table AS regclass)"
                 " AND datname = current_database() AND query LIKE :words"
             ),
-            {"words": f"%{words}%"},
+            {"words": f"%{words}%", "table": table},
         )
         return bool(found)
 
-    wait_until(is_blocked, f"a statement with {words} waits for a lock")
+    wait_until(is_blocked, f"a statement with {words} waits for {table}")
 
 
 def abort(stack: Stack, batch: Batch) -> None:
@@ -101,7 +102,7 @@ def test_a_batch_cancelled_while_it_is_validated_ends_without_asking_the_engine(
     with locked(stack.settings, "request"):
         stack.start()
         batch = stack.submit([chat("a"), chat("b")])
-        wait_until_blocked(stack, "COPY request")
+        wait_until_blocked(stack, "COPY request", "request")
         batches.cancel(stack.session, batch.id, None)
         stack.session.commit()
     stack.wait(batch)
@@ -127,7 +128,7 @@ def test_a_batch_that_is_fetched_after_its_turn_has_ended_waits_for_the_next_one
     # A fetched job's event is what its fetch waits for now.
     with locked(stack.settings, "procrastinate_events"):
         stack.start()
-        wait_until_blocked(stack, "stoker_fetch")
+        wait_until_blocked(stack, "stoker_fetch", "procrastinate_events")
         stack.session.execute(update(Batch).where(Batch.id == urgent.id).values(priority=1))
         stack.session.commit()
         wait_until(lambda: loaded(stack) == "two", "the other model has its turn")
