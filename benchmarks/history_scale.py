@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psycopg
 from sqlalchemy import text
 
-from benchmarks import history_lists, history_rows
-from benchmarks.house import House, open_house
+from benchmarks import history_lists
+from benchmarks.history_house import open_history
+from benchmarks.house import House
 
 _WARM_UPS = 3
 
@@ -103,18 +103,7 @@ def measure(house: House, ask: Ask, repeats: int) -> list[float]:
 def run(jobs: int, repeats: int, keep: Path | None) -> dict[str, float]:
     """Measure over a history of `jobs`; the medians."""
     medians = {}
-    # A pool, memory and statement time-out as a server has them.
-    with open_house("", keep=keep and keep / str(jobs)) as house:
-        written = house.settings.var_path / "written"
-        if not written.exists():
-            with house.session() as session:
-                history_rows.write(house.settings.database_url, session, jobs)
-            written.touch()
-        else:
-            url = house.settings.database_url
-            with psycopg.connect(url, autocommit=True) as connection, house.session() as session:
-                history_rows.roll_up(connection, session)
-        house.start_web()
+    with open_history(jobs, keep) as house:
         print(f"{jobs:,} jobs")
         for asks in ASKS:
             for ask in asks(house):
