@@ -33,37 +33,33 @@ __all__ = ["CHANNEL", "ChangeFeed", "Full", "JobViewer", "Viewer"]
 CHANNEL = "stoker_changes"
 
 _log = logging.getLogger(__name__)
-_PACE_SECONDS = 1.0  # a page is woken at most this often
+# Pages are told at most this often, and all at once: what one of them then reads serves them all.
+_PACE_SECONDS = 1.0
 _CHECK_SECONDS = 15.0  # a silent connection is asked whether it still lives
 _MIN_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS = 0.5, 10.0
 _READ_SECONDS = 30.0  # statement time-out of the reader
 
 
 class Viewer:
-    """One open page. Changes that come while it rests are one change: nothing queues up."""
+    """One open page. What it is told while it does not wait is one change: nothing queues up."""
 
     def __init__(self, user_id: int | None = None) -> None:
         self.user_id = user_id
+        # When it was told last (time.monotonic): what is read from then on has all it was told of.
+        self.told_at = time.monotonic()
         self._changed = threading.Event()
         self._changed.set()  # whatever happened before it came
-        self._told_at = 0.0
 
-    def wake(self) -> None:
-        """Something changed."""
+    def tell(self, at: float) -> None:
+        """Something has changed before `at`."""
+        self.told_at = at
         self._changed.set()
 
     def wait(self, seconds: float) -> bool:
-        """Whether something changed; waits up to `seconds` for it, and keeps the pace."""
-        rest = self._told_at + _PACE_SECONDS - time.monotonic()
-        if rest > 0:
-            time.sleep(min(rest, seconds))
-            if rest > seconds:
-                return False
-            seconds -= rest
+        """Whether something changed; waits up to `seconds` for it."""
         if not self._changed.wait(seconds):
             return False
         self._changed.clear()
-        self._told_at = time.monotonic()
         return True
 
 
@@ -101,6 +97,9 @@ class ChangeFeed:
         self._bell = (-1, -1)  # a pipe: what is written into it interrupts the reader's wait
         self._ended = threading.Event()
         self._backoff = _MIN_BACKOFF_SECONDS
+        # Of the reader's thread alone.
+        self._has_news = False
+        self._told_at = -_PACE_SECONDS
 
     @property
     def is_ended(self) -> bool:
@@ -167,13 +166,6 @@ class ChangeFeed:
         self._watch.leave(viewer.job, with_log=viewer.with_log)
         self._places.give_back(viewer.user_id)
 
-    def tell(self) -> None:
-        """Wake every page."""
-        with self._lock:
-            viewers = list(self._viewers)
-        for viewer in viewers:
-            viewer.wake()
-
     def _has_viewers(self) -> bool:
         with self._lock:
             return bool(self._viewers or self._job_viewers)
@@ -225,7 +217,7 @@ class ChangeFeed:
         listening = Listening(connection)
         # Whatever happened while nobody listened.
         self._watch.forget_horizon()
-        self.tell()
+        self._has_news = True
         poll = select.poll()  # select itself knows no descriptor beyond 1024
         poll.register(driver.fileno(), select.POLLIN)
         poll.register(self._bell[0], select.POLLIN)
@@ -234,13 +226,14 @@ class ChangeFeed:
             # Before any wait: a notification may have come along with the answer to a query.
             for notice in driver.notifies(timeout=0):
                 self._hear(notice.payload)
+            self._tell()
             has_viewers = self._has_viewers()
             due = self._watch.seconds_until_due()
             now = time.monotonic()
             if has_viewers and listening.seconds_until_due() <= 0:
                 if listening.keep():
                     self._watch.hear("")
-                    self.tell()
+                    self._has_news = True
                 asked_at = now
             elif due is not None and due <= 0:
                 self._watch.refresh(connection)
@@ -250,12 +243,26 @@ class ChangeFeed:
                 asked_at = now
             else:
                 rest = asked_at + _CHECK_SECONDS - now
+                if self._has_news:
+                    rest = min(rest, max(0.0, self._told_at + _PACE_SECONDS - now))
                 if has_viewers:
                     rest = min(rest, listening.seconds_until_due())
                 poll.poll(1000 * (rest if due is None else min(due, rest)) + 1)
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._bell[0], 4096)
             self._backoff = _MIN_BACKOFF_SECONDS
+
+    def _tell(self) -> None:
+        """Tell every page what there is to tell, unless they were told a moment ago."""
+        now = time.monotonic()
+        if not self._has_news or now < self._told_at + _PACE_SECONDS:
+            return
+        self._has_news = False
+        self._told_at = now
+        with self._lock:
+            viewers = list(self._viewers)
+        for viewer in viewers:
+            viewer.tell(now)
 
     def _hear(self, payload: str) -> None:
         try:
@@ -268,9 +275,9 @@ class ChangeFeed:
                 self._watch.hear(object_id)  # no page shows lines by itself
             case "job":
                 self._watch.hear(object_id)
-                self.tell()
+                self._has_news = True
             case "batch":
-                self.tell()
+                self._has_news = True
             case _:
                 self._watch.hear("")
-                self.tell()
+                self._has_news = True

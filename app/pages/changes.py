@@ -29,7 +29,10 @@ def _make_feed(setup: BlueprintSetupState) -> None:
 
 @blueprint.get("/changes")
 def stream() -> Response:
-    """Server-Sent Events: `changed` now and whenever something changed, at most once a second."""
+    """Server-Sent Events: `changed` now and whenever something changed, at most once a second.
+
+    Its data is when it was told, as `told_at` in app.pages.fragments reads it back.
+    """
     feed: ChangeFeed = current_app.extensions["changes"]
     viewer = feed.join(g.actor.user_id)
     reader = Reader()
@@ -41,7 +44,7 @@ def _events(feed: ChangeFeed, viewer: Viewer, reader: Reader) -> Iterator[bytes]
     comment_at = 0.0
     while not feed.is_ended and time.monotonic() < ends_at and not reader.has_left():
         if viewer.wait(_TICK_SECONDS):
-            yield b"event: changed\ndata:\n\n"
+            yield b"event: changed\ndata:%r\n\n" % viewer.told_at
         elif time.monotonic() >= comment_at:
             yield COMMENT
         else:

@@ -15,6 +15,14 @@ def wants_fragment() -> bool:
     return request.headers.get("HX-Request-Type") == "partial"
 
 
+def told_at() -> float | None:
+    """When the page was told what it asks for: what was begun since has it (app.core.shared_answers)."""
+    try:
+        return float(request.headers["Stoker-Told-At"])
+    except (KeyError, ValueError):
+        return None
+
+
 def here() -> str:
     """The address as the browser wrote it, so that it can be compared with the browser's own."""
     query = request.query_string.decode("ascii", "replace")
