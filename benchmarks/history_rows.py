@@ -73,6 +73,32 @@ def write(database_url: str, session: Session, jobs: int, *, seed: int = 7) -> N
         _say(began, "rolled up")
 
 
+def write_batches(connection: Connection, count: int, owner_id: int) -> None:
+    """Batches of one user, evenly over the days: 94 of 100 completed, 4 failed, 2 cancelled."""
+    connection.execute(
+        "INSERT INTO batch (id, owner_id, input_file_id, endpoint, completion_window, fingerprint,"
+        " status, model, created_at, expires_at, validated_at, in_progress_at, completed_at, failed_at,"
+        " cancelled_at, total, completed, failed, input_tokens, output_tokens, metadata)"
+        " SELECT 'batch_' || md5(number::text), %(owner)s, 'file-' || md5(number::text),"
+        " '/v1/chat/completions', '24h', md5(number::text), status, model, at,"
+        " at + interval '24 h', at + interval '1 s', at + interval '5 s',"
+        " CASE status WHEN 'completed' THEN ended END, CASE status WHEN 'failed' THEN ended END,"
+        " CASE status WHEN 'cancelled' THEN ended END, total, total - total / 50, total / 50,"
+        " total * 120, total * 80, jsonb_build_object('project', 'project-' || number %% 50)"
+        " FROM generate_series(1, %(count)s) AS number"
+        " CROSS JOIN LATERAL (SELECT"
+        "  now() - make_interval(secs => number * %(days)s * 86400.0 / %(count)s) AS at,"
+        "  100 + number %% 900 AS total,"
+        "  CASE WHEN number %% 50 = 0 THEN 'cancelled' WHEN number %% 25 = 1 THEN 'failed'"
+        "  ELSE 'completed' END AS status,"
+        "  (ARRAY['qwen3-8b', 'smollm2-135m-instruct', 'all-minilm-l6-v2'])[1 + number %% 3] AS model"
+        " ) AS batch"
+        " CROSS JOIN LATERAL (SELECT at + make_interval(secs => 60 + number %% 600) AS ended) AS run",
+        {"owner": owner_id, "count": count, "days": DAYS},
+    )
+    connection.execute("VACUUM (ANALYZE) batch")
+
+
 def roll_up(connection: Connection, session: Session) -> None:
     """Make the rollups of the hours that are over, as the housekeeper does."""
     # What is left is the two hours that are not over.

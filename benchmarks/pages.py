@@ -3,7 +3,8 @@
     python -m benchmarks.pages [--jobs 10000000] [--repeats 40] [--keep FOLDER] [--viewers 20]
         [--seconds 60] [--changes 2]
 
-Over the history of benchmarks.history_scale (the same, with the same `--keep`). Prints for each page
+Over the history of benchmarks.history_scale (the same, with the same `--keep`), with a batch for every
+hundred jobs beside it. Prints for each page
 `median whole PAGE MS`, `p95 whole PAGE MS` and `weight PAGE KIB` (the page with all it loads, gzipped),
 and the same times for each part that refreshes itself. Then so many viewers have pages open, told by
 the stream and asking as static/live.js does, while jobs start and end; `figure pages_…` says what the
@@ -30,11 +31,13 @@ import psutil
 import psycopg
 
 from app.core import sessions, users
+from benchmarks import history_rows
 from benchmarks.history_house import open_history
 from benchmarks.house import House
 
 _WARM_UPS = 3
 _PACE_SECONDS = 1.0
+_JOBS_A_BATCH = 100
 _AS_PART = {"HX-Request": "true", "HX-Request-Type": "partial"}
 
 # What is looked at; {job} is a job that has ended.
@@ -225,6 +228,19 @@ def measure_viewers(house: House, cookie: str, paths: Iterator[str], asked: Any)
     print(f"figure pages_database_cores_for_viewers {watched - alone:.3f}", flush=True)
 
 
+def ensure_batches(house: House, count: int) -> None:
+    """One batch for so many jobs, once."""
+    written = house.settings.var_path / "written-batches"
+    if written.exists():
+        return
+    with house.session() as session:
+        owner_id = users.ensure_admin(session).id
+        session.commit()
+    with psycopg.connect(house.settings.database_url, autocommit=True) as connection:
+        history_rows.write_batches(connection, count, owner_id)
+    written.touch()
+
+
 def _ended_job(house: House) -> int:
     with psycopg.connect(house.settings.database_url) as connection:
         row = connection.execute(
@@ -250,6 +266,7 @@ def main() -> None:
     parser.add_argument("--changes", type=float, default=2.0, help="jobs that run, a second")
     asked = parser.parse_args()
     with open_history(asked.jobs, asked.keep) as house:
+        ensure_batches(house, asked.jobs // _JOBS_A_BATCH)
         print(f"{asked.jobs:,} jobs")
         cookie = sign_in(house)
         connection = http.client.HTTPConnection("127.0.0.1", house.settings.port, timeout=600)
