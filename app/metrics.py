@@ -12,7 +12,6 @@ from app.api.openapi import describe
 from app.auth import needs
 from app.core import job_stats, queue, queue_stats
 from app.core.errors import Forbidden
-from app.core.models import Worker
 from app.extensions import current_settings, db
 
 blueprint = Blueprint("metrics", __name__)
@@ -76,7 +75,16 @@ def _queues(session: Session, registry: CollectorRegistry) -> None:
             ("p95_run_seconds", "95 % of completed runs are shorter, of the last 24 hours."),
         )
     }
-    for each in queue_stats.queues(session):
+    age = Gauge(
+        "stoker_queue_oldest_pending_job_age_seconds",
+        "Age of the job of a queue that is longest due and waits; 0 when none does.",
+        ["queue"],
+        registry=registry,
+    )
+    queues = queue_stats.queues(session)
+    since = queue_stats.oldest_waiting(session, queues)
+    for each in queues:
+        age.labels(each.name).set(_seconds_since(since.get(each.name)))
         for status, count in each.counts.items():
             depth.labels(each.name, status).set(count)
         for name, gauge in figures.items():
@@ -98,7 +106,7 @@ def _workers(session: Session, registry: CollectorRegistry) -> None:
     }
     for worker in queue_stats.list_workers(session):
         name = (worker.name, worker.kind)
-        seconds = _age(worker)
+        seconds = _seconds_since(worker.last_heartbeat_at)
         is_alive = worker.stopped_at is None and seconds <= current_settings().worker_stale_seconds
         alive.labels(*name).set(int(is_alive))
         age.labels(*name).set(seconds)
@@ -109,5 +117,5 @@ def _workers(session: Session, registry: CollectorRegistry) -> None:
                 gauge.labels(*name).set(value)
 
 
-def _age(worker: Worker) -> float:
-    return max(0.0, (datetime.now(UTC) - worker.last_heartbeat_at).total_seconds())
+def _seconds_since(moment: datetime | None) -> float:
+    return 0.0 if moment is None else max(0.0, (datetime.now(UTC) - moment).total_seconds())

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from app.core import jobs
+from app.core.models import Job
 from app.core.workers import Pulse, beat
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
@@ -48,6 +51,17 @@ def test_prometheus_reads_what_waits_and_who_works(client: FlaskClient, session:
     assert found["stoker_worker_alive", ("worker", "worker-1")] == 1
     assert found["stoker_worker_running_jobs", ("worker", "worker-1")] == 1
     assert found["stoker_worker_tokens_per_second", ("worker", "worker-1")] == 12.5
+
+
+def test_prometheus_reads_how_long_the_oldest_job_of_each_queue_waits(
+    client: FlaskClient, session: Session
+) -> None:
+    job_id = jobs.defer(session, "export", {}, queue="tasks")
+    hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    session.execute(update(Job).where(Job.id == job_id).values(created_at=hour_ago))
+    session.commit()
+    age = scrape(client)["stoker_queue_oldest_pending_job_age_seconds", ("tasks",)]
+    assert 3600 <= age < 7200
 
 
 def test_an_empty_server_can_be_scraped(client: FlaskClient) -> None:
