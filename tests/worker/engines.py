@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,12 @@ import psutil
 
 from app.core.engines import ModelSpec
 from app.core.settings import Settings
+from worker.engine import Engine
 
 TESTS = Path(__file__).resolve().parents[1]
+CHAT = "/v1/chat/completions"
+
+Story = Callable[[Engine], Awaitable[None]]
 
 
 def fake_spec(tmp_path: Path, **env: str) -> ModelSpec:
@@ -85,3 +90,33 @@ def eventually(claim: Callable[[], object], seconds: float = 60.0) -> None:
 def all_gone(processes: list[psutil.Process], seconds: float = 60.0) -> None:
     """Wait until none of them lives."""
     eventually(lambda: not any(is_running(process) for process in processes), seconds)
+
+
+def tell(settings: Settings, spec: ModelSpec, story: Story) -> Engine:
+    """Start the engine, do as the story says, stop it; nothing of it may be left then."""
+    engine = Engine(settings)
+
+    async def whole() -> None:
+        try:
+            await engine.start(spec)
+            await story(engine)
+        finally:
+            family, folders = family_of(settings.run_path), folders_of(settings.run_path)
+            await engine.stop()
+            assert not [process for process in family if is_running(process)]
+            assert list(settings.run_path.iterdir()) == []
+            assert no_litter(folders)
+
+    asyncio.run(whole())
+    return engine
+
+
+async def died(engine: Engine) -> None:
+    """Wait until the engine's death is noticed."""
+    async with asyncio.timeout(60):
+        while engine.status != "failed":
+            await asyncio.sleep(0.01)
+
+
+def asked(path: Path) -> list[str]:
+    return path.read_text().split() if path.exists() else []
