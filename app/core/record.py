@@ -1,8 +1,8 @@
 """The record's triggers and functions in the database: are they there, put them there, take them out.
 
 Their text is code, not schema: `install` replaces them whenever it has changed, so they need no
-migration of their own. What they do is in sql/record.sql, followers.sql and reports.sql; sql/fetch.sql has
-how our own workers fetch.
+migration of their own. What they do is in sql/record.sql, deletions.sql, followers.sql and reports.sql;
+sql/fetch.sql has how our own workers fetch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TRIGGERS = ("stoker_deferred", "stoker_changed", "stoker_deleted", "stoker_trunc
 
 _FILES = [
     Path(__file__).parent / "sql" / f"{name}.sql"
-    for name in ("record", "followers", "reports", "fetch", "triggers")
+    for name in ("record", "deletions", "followers", "reports", "fetch", "triggers")
 ]
 
 
