@@ -232,7 +232,7 @@
     const subject = current() ?? $("job");
     if (!subject) return;
     const verb = VERBS[key][subject.dataset.status] ?? (key === "r" ? "retry" : "cancel");
-    htmx.ajax("GET", `/jobs/${subject.dataset.job}/${verb}`, { source: subject, target: "#job-dialog-body", swap: "innerHTML", push: "false" });
+    htmx.ajax("GET", `${document.documentElement.dataset.root}jobs/${subject.dataset.job}/${verb}`, { source: subject, target: "#job-dialog-body", swap: "innerHTML", push: "false" });
   }
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;

@@ -6,8 +6,9 @@ from flask import Flask, Response, request
 
 
 def register(app: Flask) -> None:
-    """Attach the banner's hook."""
+    """Attach the banner's hook, and make the page's own address known to the templates."""
     app.after_request(_point_refusals_at_the_banner)
+    app.add_template_global(here, "own_address")
 
 
 def wants_fragment() -> bool:
@@ -18,7 +19,8 @@ def wants_fragment() -> bool:
 def here() -> str:
     """The address as the browser wrote it, so that it can be compared with the browser's own."""
     query = request.query_string.decode("ascii", "replace")
-    return f"{request.path}?{query}" if query else request.path
+    path = f"{request.script_root}/{request.path.lstrip('/')}"  # two slashes would begin a host
+    return f"{path}?{query}" if query else path
 
 
 def _point_refusals_at_the_banner(response: Response) -> Response:
