@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
-from flask import Flask, current_app, g, make_response, redirect, request
+from flask import Flask, current_app, g, make_response, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
 
@@ -116,11 +116,11 @@ def _ask_for_credentials() -> ResponseReturnValue:
             "Send your API key: `Authorization: Bearer sk-stoker-…`.",
             code="missing_api_key",
         )
-    sign_in = "/sign-in"
+    sign_in = url_for("sign_in.index")
     if "HX-Request" in request.headers:
         return make_response("", 401, {"HX-Redirect": sign_in})
     if request.method in _SAFE_METHODS and request.path != "/":
-        sign_in += "?next=" + quote(request.full_path.rstrip("?"), safe="/")
+        sign_in += "?next=" + quote(request.script_root + request.full_path.rstrip("?"), safe="/")
     return redirect(sign_in, 303)
 
 

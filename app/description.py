@@ -8,6 +8,7 @@ from flask import Blueprint, Flask, Response, current_app, jsonify, render_templ
 
 from app.api.openapi import document
 from app.auth import public
+from app.extensions import current_settings
 
 blueprint = Blueprint("description", __name__)
 
@@ -41,6 +42,9 @@ def _document() -> dict[str, Any]:
     kept = current_app.extensions.get("stoker_openapi")
     if kept is None:
         kept = current_app.extensions["stoker_openapi"] = document(current_app)
+        prefix = current_settings().url_prefix
+        if prefix:
+            kept["servers"] = [{"url": prefix}]
     assert isinstance(kept, dict)
     return kept
 

@@ -20,6 +20,7 @@ from app.core.kept import kept_variables
 from app.core.logging import configure_logging
 from app.core.settings import Settings, SettingsError, load_settings
 from app.extensions import csrf, db, migrate
+from app.prefix import Prefix
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -45,6 +46,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     )
     app.config.from_mapping(_flask_config(settings))
     app.extensions["stoker"] = settings
+    if settings.url_prefix:
+        app.wsgi_app = Prefix(app.wsgi_app, settings.url_prefix)  # type: ignore[method-assign]
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.strict_slashes = False
 
@@ -71,14 +74,17 @@ def _register_pages(app: Flask) -> None:
 
 def _flask_config(settings: Settings) -> dict[str, Any]:
     suffix = f"_{settings.port}"  # browsers share cookies between the ports of one host
+    prefix = settings.url_prefix
+    # `__Host-` is for the whole host alone; below a prefix others share it and must not get ours.
+    secure_name = "__Secure-session" if prefix else "__Host-session"
     return {
         "SECRET_KEY": settings.secret_key or _secret_of(settings.var_path),
         "SESSION_COOKIE_NAME": f"stoker_form{suffix}",
         "SESSION_COOKIE_SAMESITE": "Lax",
         "SESSION_COOKIE_SECURE": settings.secure_cookies,
-        "STOKER_COOKIE_NAME": "__Host-session"
-        if settings.secure_cookies
-        else f"stoker_session{suffix}",
+        "APPLICATION_ROOT": prefix or "/",
+        "SESSION_COOKIE_PATH": prefix or "/",
+        "STOKER_COOKIE_NAME": secure_name if settings.secure_cookies else f"stoker_session{suffix}",
         "MAX_CONTENT_LENGTH": _MAX_BODY_BYTES,
         "MAX_FORM_MEMORY_SIZE": _MAX_BODY_BYTES,
         "TEMPLATES_AUTO_RELOAD": False,

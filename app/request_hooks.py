@@ -62,6 +62,9 @@ def _finish(response: Response) -> Response:
         response.headers.setdefault(name, value)
     if request.endpoint != "static":
         response.headers.setdefault("Cache-Control", "no-store")
+        if response.mimetype == "text/html":
+            # One address gives a page or a part of it.
+            response.vary.update(("HX-Request", "HX-Request-Type", "HX-Target"))
     if current_settings().secure_cookies:
         response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
     _log_line(response)

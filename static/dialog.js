@@ -1,3 +1,14 @@
+// Every dialog: closed by what is marked so, and by a click beside it.
+document.addEventListener("click", (event) => {
+  const dialog = event.target.closest?.("dialog");
+  if (!dialog || dialog.id === "batch-dialog") return;
+  const box = dialog.getBoundingClientRect();
+  const isBeside = event.target === dialog && event.detail > 0 && (event.clientX < box.left || event.clientX > box.right || event.clientY < box.top || event.clientY > box.bottom);
+  if (!isBeside && !event.target.closest("[data-dismiss], [data-close]")) return;
+  event.preventDefault();
+  dialog.close();
+});
+
 // The details dialog of a list: a row opens it, the address follows, Back closes it.
 (() => {
   let opener; // the link that opened it
@@ -7,7 +18,7 @@
   const listPath = () => list()?.getAttribute("hx-get");
 
   document.addEventListener("click", (event) => {
-    if (event.target.closest("dialog [data-close]") || event.target === dialog()) return leave();
+    if (event.target.closest?.("#batch-dialog [data-close]") || event.target === dialog()) return leave();
     const row = event.target.closest("[data-opens]");
     if (!row || event.defaultPrevented || event.target.closest("a, button, input, select, label")) return;
     if (!getSelection().isCollapsed) return; // the reader marks text

@@ -80,13 +80,13 @@
       this.toEnd();
     }
     line(said) {
-      const at = new Date(said.timestamp).toISOString();
+      const at = new Date(said.timestamp);
       const item = document.createElement("li");
       item.dataset.level = said.level.toLowerCase();
       const time = document.createElement("time");
       time.dateTime = said.timestamp;
-      time.title = `${at.slice(0, 10)} ${at.slice(11, 19)} UTC`;
-      time.textContent = at.slice(11, 19);
+      time.title = stoker.zone === "UTC" ? stoker.clock(at) : `${stoker.clock(at)} (${at.toISOString().slice(0, 19).replace("T", " ")} UTC)`;
+      time.textContent = stoker.time(at);
       const level = document.createElement("b");
       level.className = "level";
       level.textContent = visible(said.level.toUpperCase());

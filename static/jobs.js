@@ -1,11 +1,10 @@
-// The list of jobs: what is open, the search box with its suggestions, dialogs and keys.
+// The list of jobs: what is open, the search box with its suggestions, dialogs, and the keys of its own.
 (() => {
   const $ = (id) => document.getElementById(id);
   const list = () => $("jobs-list");
   const rows = () => [...document.querySelectorAll(".joblist-row")];
   const openId = () => new URLSearchParams(location.search).get("job");
   const idOf = (target) => (typeof target === "string" ? target.replace("#", "") : target?.id); // the answer may name it
-  const rowOf = (id) => $(`row-${id}`);
 
   // Which row is open is said by the address.
   function markOpen() {
@@ -192,12 +191,6 @@
     if (opener?.isConnected) opener.focus({ preventScroll: true });
   });
   document.addEventListener("click", (event) => {
-    const dialog = event.target.closest("dialog");
-    if (dialog && (event.target === dialog || event.target.closest("[data-dismiss]"))) {
-      event.preventDefault();
-      dialog.close();
-    }
-    if (event.target.closest("[data-keys]")) $("keys-dialog").showModal();
     if (event.target.closest("#jobs-q-clear")) {
       $("jobs-q").value = "";
       $("jobs-q").focus();
@@ -218,42 +211,22 @@
     }
   });
 
-  // Keys, while nothing is typed.
-  const current = () => document.activeElement?.closest?.(".joblist-row") ?? rowOf(openId());
-  function walk(step) {
-    const all = rows();
-    const at = all.indexOf(current());
-    const row = all[at < 0 ? (step > 0 ? 0 : all.length - 1) : at + step];
-    row?.querySelector(".joblist-open").focus();
-  }
   // What r and c do depends on the job: its row says where it stands.
   const VERBS = { r: { failed: "retry", cancelled: "retry", completed: "run-again" }, c: { scheduled: "cancel", pending: "cancel", retrying: "cancel", running: "cancel" } };
   function ask(key) {
-    const subject = current() ?? $("job");
-    if (!subject) return;
+    const row = stoker.keys.current();
+    const subject = row?.dataset.job ? row : $("job");
+    if (!subject) return false;
     const verb = VERBS[key][subject.dataset.status] ?? (key === "r" ? "retry" : "cancel");
-    htmx.ajax("GET", `/jobs/${subject.dataset.job}/${verb}`, { source: subject, target: "#job-dialog-body", swap: "innerHTML", push: "false" });
+    htmx.ajax("GET", `${stoker.root}jobs/${subject.dataset.job}/${verb}`, { source: subject, target: "#job-dialog-body", swap: "innerHTML", push: "false" });
+    return true;
   }
-  document.addEventListener("keydown", (event) => {
-    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-    if (event.target.matches?.("input:not([type=checkbox]), textarea, select, [contenteditable]") || document.querySelector("dialog[open]")) return;
-    const act = {
-      "/": () => $("jobs-q")?.focus(),
-      "?": () => $("keys-dialog")?.showModal(),
-      j: () => walk(1),
-      k: () => walk(-1),
-      x: () => current()?.querySelector("[data-select]")?.dispatchEvent(new MouseEvent("click", { bubbles: true, cancelable: true })),
-      X: () => current()?.querySelector("[data-select]")?.dispatchEvent(new MouseEvent("click", { bubbles: true, cancelable: true, shiftKey: true })),
-      r: () => ask("r"),
-      c: () => ask("c"),
-    }[event.key];
-    if (!act) return;
-    event.preventDefault();
-    act();
-  });
+  stoker.keys.add(
+    "Jobs",
+    { key: "r", words: "Retry or run again", act: () => ask("r") },
+    { key: "c", words: "Cancel", act: () => ask("c") },
+    { key: "Esc", words: "Clear the search and all filters, while the search has the focus" },
+  );
 
-  document.addEventListener("DOMContentLoaded", () => {
-    document.querySelectorAll("[data-keys]").forEach((button) => { button.hidden = false; });
-    markOpen();
-  });
+  document.addEventListener("DOMContentLoaded", markOpen);
 })();

@@ -6,7 +6,9 @@
   const waiting = new WeakSet(); // regions under which something changed
   const asked = new WeakMap(); // when each was last fetched
   const marks = new WeakMap(); // what its rows said before the swap
+  const tags = new WeakMap(); // the ETag of what a region shows, and the address that it is of
   let timer;
+  let toldAt; // when the stream said last that something changed: pages that were told the same share an answer
 
   const regions = () => document.querySelectorAll("[data-live]");
   const isOwnRefresh = (ctx) =>
@@ -35,7 +37,8 @@
     }
   }
 
-  document.addEventListener("changed", () => {
+  document.addEventListener("changed", (event) => {
+    toldAt = event.detail?.data || undefined;
     for (const region of regions()) waiting.add(region);
     refresh();
   });
@@ -52,6 +55,9 @@
     } else {
       waiting.delete(region);
       asked.set(region, performance.now());
+      if (toldAt) ctx.request.headers["Stoker-Told-At"] = toldAt;
+      const tag = tags.get(region);
+      if (tag?.of === ctx.request.action) ctx.request.headers["If-None-Match"] = tag.value; // else 304: nothing is new
     }
   });
 
@@ -71,17 +77,69 @@
     const ctx = event.detail.ctx;
     if (ctx.response?.status >= 500 && ctx.sourceElement?.id !== "changes") stale();
     if (!ctx.response || ctx.response.status >= 400) return;
-    document.getElementById("banner")?.replaceChildren();
+    noteTag(ctx);
+    if (document.getElementById("banner")?.childElementCount) document.getElementById("banner").replaceChildren();
     document.querySelectorAll("[data-copy]").forEach((button) => { button.hidden = false; });
     if (ctx.target?.matches?.("[data-live]")) updated();
     if (!isOwnRefresh(ctx) || !marks.has(ctx.sourceElement)) return;
     const before = marks.get(ctx.sourceElement);
-    for (const row of ctx.sourceElement.querySelectorAll("[data-mark]")) {
-      if (before.get(row.id) === row.dataset.mark) continue;
+    const changed = [...ctx.sourceElement.querySelectorAll("[data-mark]")].filter((row) => before.get(row.id) !== row.dataset.mark);
+    for (const row of changed) {
       row.classList.add("changed");
       setTimeout(() => row.classList.remove("changed"), TINT_MS);
     }
+    announce(changed);
   });
+
+  // The tag belongs to a refresh's own content: whatever else is put into a region makes it another.
+  function noteTag(ctx) {
+    if (ctx.response.status === 304) return;
+    const target = typeof ctx.target === "string" ? document.querySelector(ctx.target) : ctx.target;
+    for (const region of regions()) if (target?.contains?.(region) || region.contains(target)) tags.delete(region);
+    const value = ctx.response.headers.get("ETag");
+    if (isOwnRefresh(ctx) && value) tags.set(ctx.sourceElement, { of: ctx.request.action, value });
+  }
+
+  // What a reader has opened or closed stays so when the server's version comes.
+  htmx.registerExtension("stoker-open", {
+    htmx_before_morph_attr: (element, detail) => !(detail.attrName === "open" && element.matches("details, dialog")),
+  });
+
+  // For those who listen: how many rows changed, now and then.
+  const ANNOUNCE_MS = 20000;
+  let toSay = new Map(); // row → whether it failed
+  let saidAt = -ANNOUNCE_MS;
+  let sayTimer;
+  function announce(rows) {
+    for (const row of rows) toSay.set(row.id, /^failed\b/.test(row.dataset.mark));
+    clearTimeout(sayTimer);
+    if (toSay.size) sayTimer = setTimeout(sayChanges, Math.max(0, saidAt + ANNOUNCE_MS - performance.now()));
+  }
+  function sayChanges() {
+    const place = document.getElementById("said");
+    if (!place) return;
+    const failed = [...toSay.values()].filter(Boolean).length;
+    place.textContent = `Refreshed: ${toSay.size} ${toSay.size === 1 ? "row" : "rows"} changed${failed ? `, ${failed} failed` : ""}.`;
+    toSay = new Map();
+    saidAt = performance.now();
+  }
+
+  // "21 s ago" counts on by itself, in the server's words and by the server's clock.
+  const skew = Date.now() - Number(document.documentElement.dataset.now) * 1000;
+  const ahead = Math.abs(skew) > 2000 ? skew : 0;
+  function coarse(seconds) {
+    for (const [limit, unit, word] of [[60, 1, "s"], [3600, 60, "min"], [86400, 3600, "h"]]) if (seconds < limit) return `${Math.floor(seconds / unit)} ${word}`;
+    return `${Math.floor(seconds / 86400)} d`;
+  }
+  function count() {
+    if (document.hidden) return;
+    for (const each of document.querySelectorAll("time[data-ago]")) {
+      const away = (Date.now() - ahead - Date.parse(each.dateTime)) / 1000;
+      const words = Math.abs(away) < 5 ? "just now" : away > 0 ? `${coarse(away)} ago` : `in ${coarse(-away)}`;
+      if (each.textContent !== words && !document.getSelection()?.containsNode(each, true)) each.textContent = words;
+    }
+  }
+  setInterval(count, 5000);
 
   // A GET form leaves out what was not filled in, so that addresses stay short.
   document.addEventListener("htmx:config:request", (event) => {
@@ -103,6 +161,7 @@
     if (!live) return;
     live.hidden = false;
     live.dataset.status = status;
+    document.documentElement.dataset.connection = status;
     const word = document.getElementById("live-word");
     if (word.textContent !== WORDS[status]) word.textContent = WORDS[status];
     age();
@@ -125,7 +184,7 @@
     since();
   }
   function since() {
-    const clock = `${new Date(freshAt).toISOString().slice(11, 19)} UTC`;
+    const clock = `${stoker.time(freshAt)} ${stoker.zone}`;
     document.querySelectorAll("#banner [data-since]").forEach((place) => { place.textContent = clock; });
   }
   // A stream ends by itself now and then and is back at once: that is not worth a word.
@@ -160,6 +219,29 @@
     stream?.reader?.cancel();
   });
   setInterval(age, 15000);
+
+  // The stream says something every two seconds: silence is a lost connection that nobody has told of.
+  const SILENCE_MS = 4500;
+  const RENEW_MS = 10000;
+  let heardAt = performance.now();
+  let renewedAt = 0;
+  function heard() {
+    heardAt = performance.now();
+    if (!hasStream) return;
+    if (document.getElementById("live")?.dataset.status === "reconnecting") say("live");
+  }
+  document.addEventListener("beat", heard);
+  document.addEventListener("changed", heard);
+  document.addEventListener("htmx:sse:after:connection", heard);
+  document.addEventListener("visibilitychange", () => { heardAt = performance.now(); });
+  setInterval(() => {
+    const silence = performance.now() - heardAt;
+    if (document.hidden || !hasStream || silence < SILENCE_MS) return;
+    if (document.getElementById("live")?.dataset.status === "live") say("reconnecting");
+    if (silence < RENEW_MS || performance.now() - renewedAt < RENEW_MS) return;
+    renewedAt = performance.now();
+    stream?.reader?.cancel(); // and connect anew
+  }, 500);
   document.addEventListener("DOMContentLoaded", () => { if (document.getElementById("live")?.hidden) say("connecting"); });
 
   // Copying: the clipboard needs https or localhost; elsewhere the text is selected instead.

@@ -1,27 +1,53 @@
-// The reader's theme, before the first paint: the system's unless light or dark was chosen here.
+// The reader's choices: theme, clock, density and keys. The server has written them into the page; here
+// they are changed at once, and kept in the cookie that it reads. First of all scripts: what others share
+// is in `stoker`.
 (() => {
   const root = document.documentElement;
   root.classList.add("js"); // what only scripts can do shows only with them
-  const kept = () => { try { return localStorage.getItem("theme"); } catch { return null; } };
-  const apply = (theme) => {
-    if (theme === "light" || theme === "dark") root.dataset.theme = theme;
-    else delete root.dataset.theme;
-  };
-  apply(kept());
-  addEventListener("storage", (event) => { if (event.key === "theme") apply(event.newValue); });
+  const name = root.dataset.cookie;
+  const path = root.dataset.root.replace(/(.)\/$/, "$1");
 
-  // The switch works only with this script, so it shows only with it.
-  const show = () => {
-    const group = document.getElementById("theme");
-    if (!group) return;
-    group.hidden = false;
-    for (const radio of group.querySelectorAll("input")) radio.checked = radio.value === (kept() || "system");
-  };
-  document.addEventListener("DOMContentLoaded", show);
-  document.addEventListener("htmx:after:swap", show);
+  const kept = () => new URLSearchParams(document.cookie.split("; ").find((each) => each.startsWith(`${name}=`))?.slice(name.length + 1) ?? "");
+  function keep(changed) {
+    const all = new URLSearchParams({ ...Object.fromEntries(kept()), ...changed });
+    document.cookie = `${name}=${all}; path=${path}; max-age=${400 * 86400}; samesite=lax${location.protocol === "https:" ? "; secure" : ""}`;
+  }
+  const own = () => Intl.DateTimeFormat().resolvedOptions().timeZone ?? "UTC";
+  function apply(choices) {
+    for (const [choice, place] of [["theme", "theme"], ["density", "density"], ["keys", "singleKeys"]]) {
+      const value = choices.get(choice);
+      if (value) root.dataset[place] = value;
+    }
+    for (const radio of document.querySelectorAll("#preferences input[type=radio]")) {
+      const value = choices.get(radio.name);
+      if (value) radio.checked = radio.value === value;
+    }
+  }
+
   document.addEventListener("change", (event) => {
-    if (event.target.name !== "theme") return;
-    try { localStorage.setItem("theme", event.target.value); } catch { /* private window: for this page only */ }
-    apply(event.target.value);
+    const radio = event.target;
+    if (!radio.closest?.("#preferences") || radio.type !== "radio") return;
+    keep({ [radio.name]: radio.value, zone: own() });
+    apply(kept());
+    if (radio.name === "time") location.reload(); // every time on the page reads otherwise now
   });
+  // Another tab may have changed them meanwhile.
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) apply(kept()); });
+  // The reader's clock travels.
+  if (kept().get("time") === "local" && kept().get("zone") !== own()) keep({ zone: own() });
+
+  // A time as the page's clock has it, for what scripts write themselves.
+  const zone = root.dataset.zone || "UTC";
+  const format = (options) => {
+    try { return new Intl.DateTimeFormat("sv-SE", { timeZone: zone, ...options }); }
+    catch { return new Intl.DateTimeFormat("sv-SE", { timeZone: "UTC", ...options }); } // a browser that knows fewer zones
+  };
+  const time = format({ hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  const day = format({ year: "numeric", month: "2-digit", day: "2-digit" });
+  window.stoker = {
+    root: root.dataset.root,
+    zone: root.dataset.zoneWord || "UTC",
+    time: (at) => time.format(at),
+    clock: (at) => `${day.format(at)} ${time.format(at)} ${root.dataset.zoneWord || "UTC"}`,
+  };
 })();

@@ -66,13 +66,16 @@ def disable_command(name: str) -> None:
 
 
 def _base_url(settings: Settings) -> str:
-    """Where a running `flask up` says that it is; else where the settings put the web server."""
+    """Where people find the pages, if that is set; else where a running `flask up` says that it
+    is, else where the settings put the web server."""
+    if settings.public_url:
+        return settings.public_url
     kept = kept_variables(settings.var_path).get("OPENAI_BASE_URL", "")
     if kept and is_running(settings.var_path):
-        return kept.removesuffix("/v1")
+        return kept.removesuffix("/v1") + settings.url_prefix
     host = (
         "localhost"
         if settings.host in ("127.0.0.1", "::1", "0.0.0.0")  # noqa: S104 - only compared
         else settings.host
     )
-    return f"http://{host}:{settings.port}"
+    return f"http://{host}:{settings.port}{settings.url_prefix}"

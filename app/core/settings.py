@@ -7,6 +7,7 @@ name, except `DATABASE_URL`, which keeps its customary name. docs/reference/sett
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,8 @@ from pydantic_settings import (
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 Seconds = Annotated[float, Field(gt=0)]
+
+_PREFIX = re.compile(r"(/[A-Za-z0-9_-]+)+")
 
 
 class SettingsError(Exception):
@@ -49,6 +52,11 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address the web server listens on.")
     port: int = Field(4080, ge=1, le=65535, description="Port the web server listens on.")
+    url_prefix: str = Field(
+        "",
+        description="Path below which a proxy shows the pages, such as /stoker. Empty: the whole "
+        "host is Stoker's.",
+    )
     web_workers: int = Field(1, ge=1, le=64, description="Web server processes.")
     web_threads: int = Field(32, ge=4, le=4096, description="Threads of each web server process.")
     stream_limit: int = Field(
@@ -368,6 +376,14 @@ class Settings(BaseSettings):
         if url and not url.startswith(("http://", "https://")):
             raise ValueError("must begin with https:// or http://")
         return url.rstrip("/")
+
+    @field_validator("url_prefix")
+    @classmethod
+    def _plain_path(cls, prefix: str) -> str:
+        prefix = prefix.rstrip("/")
+        if prefix and not _PREFIX.fullmatch(prefix):
+            raise ValueError("must be a path of letters, digits, - and _, such as /stoker")
+        return prefix
 
     @field_validator("secret_key")
     @classmethod

@@ -20,15 +20,18 @@ from app.pages import (
     jobs,
     navigation,
     platform,
+    preferences,
     queue,
     sign_in,
     tasks,
     timeline,
+    views,
 )
 
 
 def register(app: Flask) -> None:
     """Attach the pages and the words their templates use."""
+    preferences.register(app)
     display.register(app)
     fragments.register(app)
     navigation.register(app)
@@ -48,6 +51,8 @@ def register(app: Flask) -> None:
         platform,
         files,
         sign_in,
+        preferences,
+        views,
         changes,
     ):
         app.register_blueprint(module.blueprint)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from flask import Flask
 from markupsafe import Markup, escape
+
+from app.pages.preferences import preferences
 
 
 @dataclass(frozen=True)
@@ -132,14 +135,31 @@ def moment(at: datetime | float) -> datetime:
     return at.astimezone(UTC) if isinstance(at, datetime) else datetime.fromtimestamp(at, UTC)
 
 
+def there(at: datetime | float) -> datetime:
+    """A time as the reader's clock has it: in UTC, or in the zone that the reader chose."""
+    return moment(at).astimezone(preferences().timezone)
+
+
+def zone_word(at: datetime | float | None = None) -> str:
+    """What stands behind the reader's times: UTC, CET, UTC+03. It depends on the day."""
+    word = there(at or datetime.now(UTC)).tzname() or "UTC"
+    return f"UTC{word}" if word[0] in "+-" else word
+
+
 def clock(at: datetime | float) -> str:
-    """The absolute time, for tooltips and copying."""
-    return f"{moment(at):%Y-%m-%d %H:%M:%S} UTC"
+    """The absolute time on the reader's clock, like 2026-11-26 14:03:09 UTC."""
+    return f"{there(at):%Y-%m-%d %H:%M:%S} {zone_word(at)}"
+
+
+def clocks(at: datetime | float) -> str:
+    """The absolute time for tooltips: on the reader's clock, and in UTC where that is another."""
+    shown = clock(at)
+    return shown if shown.endswith(" UTC") else f"{shown} ({moment(at):%Y-%m-%d %H:%M:%S} UTC)"
 
 
 def clock_time(at: datetime | float) -> str:
-    """The time of the day alone, where the day is plain; UTC."""
-    return f"{moment(at):%H:%M:%S}"
+    """The time of the day alone, where the day is plain; on the reader's clock."""
+    return f"{there(at):%H:%M:%S}"
 
 
 def iso(at: datetime | float) -> str:
@@ -167,6 +187,8 @@ def register(app: Flask) -> None:
     """Make the words above known to the templates."""
     for word in (
         badge, visible, prose, number, short_number, percent, duration, rate, size, ordinal, clock,
-        clock_time, iso, ago,
+        clocks, clock_time, iso, ago,
     ):  # fmt: skip
         app.add_template_filter(word)
+    app.add_template_global(zone_word)
+    app.add_template_global(time.time, "now_seconds")

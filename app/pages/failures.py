@@ -18,7 +18,7 @@ from app.extensions import db
 from app.pages import charts
 from app.pages.fragments import here, wants_fragment
 from app.pages.window import DATES, Window, moment
-from app.pages.window_charts import STEP_WORDS, at
+from app.pages.window_charts import STEP_WORDS, at, zone_of
 
 blueprint = Blueprint("failures", __name__, url_prefix="/failures")
 
@@ -145,4 +145,5 @@ def _course(group: Group, found: Failures) -> str:
     )
     word = STEP_WORDS[found.step_seconds]
     step = f"one {word}" if word[0].isalpha() else word
-    return f"at most {most:,} in {step}, from {at(begins_at, found.step_seconds)} UTC"
+    when = f"{at(begins_at, found.step_seconds)} {zone_of(begins_at, found.step_seconds)}"
+    return f"at most {most:,} in {step}, from {when}"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+
 from flask import Flask, Response, request
 
 
 def register(app: Flask) -> None:
-    """Attach the banner's hook."""
+    """Attach the banner's hook, and make the page's own address known to the templates."""
+    app.after_request(_say_nothing_twice)
     app.after_request(_point_refusals_at_the_banner)
+    app.add_template_global(here, "own_address")
 
 
 def wants_fragment() -> bool:
@@ -26,7 +31,30 @@ def told_at() -> float | None:
 def here() -> str:
     """The address as the browser wrote it, so that it can be compared with the browser's own."""
     query = request.query_string.decode("ascii", "replace")
-    return f"{request.path}?{query}" if query else request.path
+    path = f"{request.script_root}/{request.path.lstrip('/')}"  # two slashes would begin a host
+    return f"{path}?{query}" if query else path
+
+
+# What differs though nothing is new: the words of times that pages count on by themselves, form tokens.
+_RESTLESS = re.compile(rb'(<time[^>]* data-ago[^>]*>)[^<]*|(name="csrf_token" value=)"[^"]*"')
+
+
+def _say_nothing_twice(response: Response) -> Response:
+    """A part that the page has already, by what it says it has, is not sent again: 304."""
+    if (
+        request.method == "GET"
+        and response.status_code == 200
+        and response.mimetype == "text/html"
+        and not response.is_streamed
+        and wants_fragment()
+    ):
+        said = _RESTLESS.sub(rb"\1\2", response.get_data())
+        # What headers tell the page to do besides counts too.
+        told = [f"{name}:{value}" for name, value in response.headers if name.startswith("HX-")]
+        digest = hashlib.blake2b(said + "".join(sorted(told)).encode(), digest_size=12)
+        response.set_etag(digest.hexdigest(), weak=True)
+        response.make_conditional(request)
+    return response
 
 
 def _point_refusals_at_the_banner(response: Response) -> Response:

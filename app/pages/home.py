@@ -126,7 +126,7 @@ def _count(window: Window, owner_name: str | None) -> Figures:
 
 def first_batch_command() -> str:
     """What to paste to send a first batch; the key stays in the file that holds it."""
-    return _FIRST_BATCH.format(env=_env_file(), url=f"{request.host_url}v1")
+    return _FIRST_BATCH.format(env=_env_file(), url=f"{request.url_root}v1")
 
 
 def _env_file() -> str:

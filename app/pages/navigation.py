@@ -12,11 +12,13 @@ IN_BAR = 5
 
 @dataclass(frozen=True)
 class Entry:
-    """Where it leads, its word and its icon; `also` names other blueprints that belong to it."""
+    """Where it leads, its word and its icon; `g` and then `key` goes there, and `also` names other
+    blueprints that belong to it."""
 
     endpoint: str
     word: str
     icon: str
+    key: str = ""
     also: tuple[str, ...] = ()
 
     @property
@@ -26,19 +28,20 @@ class Entry:
 
 
 ENTRIES = (
-    Entry("home.index", "Overview", "layout-dashboard"),
-    Entry("timeline.index", "Timeline", "chart-gantt"),
+    Entry("home.index", "Overview", "layout-dashboard", "o"),
+    Entry("timeline.index", "Timeline", "chart-gantt", "t"),
     Entry(
         "jobs.index",
         "Jobs",
         "briefcase",
+        "j",
         also=("job_actions", "job_bulk", "job_log", "job_stats", "job_values"),
     ),
-    Entry("history.index", "History", "history"),
-    Entry("queue.index", "Queue", "server"),
-    Entry("failures.index", "Failures", "triangle-alert"),
-    Entry("tasks.index", "Tasks", "list-checks"),
-    Entry("description.index", "API", "braces"),
+    Entry("history.index", "History", "history", "h"),
+    Entry("queue.index", "Queue", "server", "q"),
+    Entry("failures.index", "Failures", "triangle-alert", "f"),
+    Entry("tasks.index", "Tasks", "list-checks", "a"),
+    Entry("description.index", "API", "braces", "i"),
 )
 
 

@@ -42,6 +42,7 @@ def sign_in(token: str) -> ResponseReturnValue:
         httponly=True,
         samesite="Lax",
         secure=settings.secure_cookies,
+        path=settings.url_prefix or "/",
     )
     return response
 
@@ -57,5 +58,6 @@ def sign_out() -> ResponseReturnValue:
         secure=current_settings().secure_cookies,
         httponly=True,
         samesite="Lax",
+        path=current_settings().url_prefix or "/",
     )
     return response

@@ -9,6 +9,7 @@ from flask import url_for
 from werkzeug.datastructures import MultiDict
 
 from app.core.errors import Invalid
+from app.pages.display import there, zone_word
 
 RANGES = {
     "1h": ("1 h", timedelta(hours=1), "last hour"),
@@ -75,7 +76,7 @@ class Window:
         """The window in words."""
         if self.range in RANGES:
             return RANGES[self.range][2]
-        return f"{_minute(self.since)} to {_minute(self.until)} UTC"
+        return f"{_minute(self.since)} to {_minute(self.until)} {zone_word(self.until)}"
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -101,7 +102,7 @@ def field(at: datetime) -> str:
 
 
 def _minute(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M}"
+    return f"{there(at):%Y-%m-%d %H:%M}"
 
 
 def _dates(args: MultiDict[str, str], now: datetime) -> tuple[datetime, datetime]:

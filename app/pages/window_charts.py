@@ -8,7 +8,7 @@ from datetime import datetime
 
 from app.core.overview import Series, Step
 from app.pages import charts
-from app.pages.display import duration, number
+from app.pages.display import duration, number, there, zone_word
 
 STEP_WORDS = {
     60: "minute",
@@ -73,8 +73,13 @@ def draw(series: Series) -> Charts:
 
 
 def at(moment: datetime, step_seconds: int) -> str:
-    """When a step begins, as fine as its length asks for."""
-    return f"{moment:%d %b}" if step_seconds >= _DAY else f"{moment:%d %b %H:%M}"
+    """When a step begins, as fine as its length asks for: days are UTC's, hours the reader's."""
+    return f"{moment:%d %b}" if step_seconds >= _DAY else f"{there(moment):%d %b %H:%M}"
+
+
+def zone_of(moment: datetime, step_seconds: int) -> str:
+    """What stands behind such a time."""
+    return "UTC" if step_seconds >= _DAY else zone_word(moment)
 
 
 def _ticks(series: Series) -> tuple[str, ...]:
@@ -106,7 +111,7 @@ def _ended(series: Series, word: str) -> Chart:
     if most.ended:
         when = at(most.begins_at, series.step_seconds)
         each = f"one {word}" if word[0].isalpha() else word
-        sentence = f"At most {number(most.ended)} in {each}, from {when} UTC."
+        sentence = f"At most {number(most.ended)} in {each}, from {when} {zone_of(most.begins_at, series.step_seconds)}."
     return Chart(
         top=number(most.ended),
         sentence=sentence,

@@ -57,7 +57,7 @@ def grant(settings: Settings, base_url: str) -> Access:
             session.commit()
     finally:
         engine.dispose()
-    access = Access(base_url, plain, f"{base_url}/sign-in/{token}")
+    access = Access(base_url, plain, f"{base_url}{settings.url_prefix}/sign-in/{token}")
     database = f"export DATABASE_URL={shlex.quote(settings.database_url)}"
     _write(kept, "\n".join([*access.exports, database]) + "\n")
     return access

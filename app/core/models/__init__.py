@@ -36,6 +36,7 @@ from app.core.models.schedules import (
     ScheduleFiring,
 )
 from app.core.models.users import ApiKey, AuditEntry, BrowserSession, SignInLink, User
+from app.core.models.views import SavedView
 from app.core.models.webhooks import (
     DELIVERY_STATUSES,
     WebhookDelivery,
@@ -84,6 +85,7 @@ __all__ = [
     "RetentionRun",
     "Rollup",
     "RollupSpan",
+    "SavedView",
     "Schedule",
     "ScheduleFiring",
     "SignInLink",
