@@ -1,8 +1,9 @@
 // The timeline: zoom, pan and selection ask the server for another window; bars are walked by keys.
+// What fingers and the mouse drag is in timeline_drag.js.
 (() => {
+  const MARKS = ".bar, .strip, .block";
   const LABELS = 150;
   const PLOT = 1000;
-  const DRAG_PX = 5;
   const SETTLE_MS = 140;
   const SHORTEST_S = 10;
   const region = () => document.getElementById("timeline");
@@ -58,13 +59,14 @@
     tip.style.left = `${left}px`;
     tip.style.top = `${top}px`;
   }
-  const marked = (event) => event.target.closest?.(".bar, .strip");
+  const marked = (event) => event.target.closest?.(MARKS);
+  // A finger asks by holding still.
   for (const type of ["pointerover", "focusin"]) {
-    document.addEventListener(type, (event) => { if (marked(event)) tell(marked(event)); });
+    document.addEventListener(type, (event) => { if (event.pointerType !== "touch" && marked(event)) tell(marked(event)); });
   }
   for (const type of ["pointerout", "focusout"]) {
     document.addEventListener(type, (event) => {
-      if (marked(event)) tell(plot()?.contains(document.activeElement) ? document.activeElement.closest(".bar, .strip") : null);
+      if (event.pointerType !== "touch" && marked(event)) tell(plot()?.contains(document.activeElement) ? document.activeElement.closest(MARKS) : null);
     });
   }
   document.addEventListener("scroll", () => tell(null), { capture: true, passive: true });
@@ -98,53 +100,11 @@
     wheel = { window: next, timer: setTimeout(() => { wheel = null; goTo(next.since, next.until); }, SETTLE_MS) };
   }, { passive: false });
 
-  // Dragging: over the lanes a stretch is chosen, with Shift they are moved; on the map the window is.
-  let drag = null;
-  document.addEventListener("pointerdown", (event) => {
-    const svg = event.target.closest?.("#plot svg, #map");
-    if (!svg || event.button || event.pointerType === "touch") return;
-    drag = { svg, x: event.clientX, from: unitsAt(svg, event.clientX), isMap: svg.id === "map", isPan: event.shiftKey, moved: false };
-    if (drag.isMap) event.preventDefault();
-  });
-  document.addEventListener("pointermove", (event) => {
-    if (!drag || (!drag.moved && Math.abs(event.clientX - drag.x) < DRAG_PX)) return;
-    drag.moved = true;
-    drag.to = unitsAt(drag.svg, event.clientX);
-    tell(null);
-    if (drag.isMap) {
-      const mark = drag.svg.querySelector(".map-window");
-      mark.setAttribute("x", drag.to - mark.width.baseVal.value / 2);
-    } else if (!drag.isPan) {
-      const brush = document.getElementById("brush");
-      brush.setAttribute("visibility", "visible");
-      brush.setAttribute("x", LABELS + Math.min(drag.from, drag.to));
-      brush.setAttribute("width", Math.abs(drag.to - drag.from));
-    }
-  });
-  document.addEventListener("pointerup", (event) => {
-    if (!drag) return;
-    const { svg, from, isMap, isPan, moved } = drag;
-    const to = drag.to ?? unitsAt(svg, event.clientX);
-    drag = null;
-    document.getElementById("brush")?.setAttribute("visibility", "hidden");
-    const window_ = read(region());
-    const length = window_.until - window_.since;
-    if (isMap) {
-      const middle = timeAt(read(svg), to);
-      goTo(middle - length / 2, middle + length / 2);
-    } else if (moved && isPan) {
-      const by = ((from - to) / PLOT) * length;
-      goTo(window_.since + by, window_.until + by);
-    } else if (moved) {
-      // The click that follows belongs to the drag.
-      addEventListener("click", (click) => { click.preventDefault(); click.stopPropagation(); }, { capture: true, once: true });
-      setTimeout(() => goTo(timeAt(window_, Math.min(from, to)), timeAt(window_, Math.max(from, to))));
-    }
-  });
-  document.addEventListener("dragstart", (event) => { if (event.target.closest?.("#plot")) event.preventDefault(); });
-
-  const links = (lane) => [...lane.querySelectorAll(".bar, .strip")].sort((a, b) => left(a) - left(b));
-  const left = (link) => Number(link.querySelector(".run, rect:not(.wait)").getAttribute("x"));
+  const links = (lane) => [...lane.querySelectorAll(MARKS)].sort((a, b) => left(a) - left(b));
+  const left = (link) => {
+    const shape = link.querySelector(".run, rect:not(.wait)");
+    return Number(shape.getAttribute("x") ?? shape.dataset.x);
+  };
   function step(key, current) {
     const lanes = [...plot().querySelectorAll(".lane")].filter((lane) => lane.querySelector("a"));
     if (!lanes.length) return null;
@@ -164,7 +124,7 @@
     const isMove = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End"].includes(key);
     if (isMove && !event.shiftKey) {
       event.preventDefault();
-      const next = step(key, event.target.closest(".bar, .strip"));
+      const next = step(key, event.target.closest(MARKS));
       next?.focus({ preventScroll: false });
       return;
     }
@@ -205,4 +165,5 @@
   });
 
   document.addEventListener("htmx:after:swap", (event) => { if (event.detail.ctx?.target?.id === "timeline") { tell(null); sync(); keepNames(); } });
+  window.timeline = { MARKS, LABELS, PLOT, SHORTEST_S, region, plot, read, goTo, tell, unitsAt, timeAt };
 })();

@@ -32,6 +32,7 @@ from worker.house import Helpers, House
 from worker.outages import Patience
 from worker.queue_connector import make_connector
 from worker.queue_workers import make_step_worker, make_task_worker, make_turn_worker
+from worker.samples import Sampler
 from worker.tasks.registered import app as tasks_app
 from worker.turns import Turns
 
@@ -106,7 +107,10 @@ async def run(settings: Settings, registry: RegistryFile) -> int:
                 make_task_worker(app, house),
             ]
             heart = Heart(
-                sessions, _pulse_of(house, workers, stopping), settings.worker_heartbeat_seconds
+                sessions,
+                _pulse_of(house, workers, stopping),
+                settings.worker_heartbeat_seconds,
+                Sampler(),
             )
             turns.engine.on_status = heart.quicken
             heart.start()

@@ -29,6 +29,7 @@ from app.core.models import (
     SignInLink,
     WebhookDelivery,
     Worker,
+    WorkerSample,
 )
 from app.core.models.base import Base
 from app.core.settings import Settings
@@ -155,6 +156,11 @@ RULES: dict[str, Rule] = {
                 (Worker, lambda before: Worker.stopped_at < before),
                 (QueueWorker, _is_gone_from_the_queue),
             ),
+        ),
+        Rule(
+            "worker_sample",
+            "sample_days",
+            ((WorkerSample, lambda before: WorkerSample.at < before),),
         ),
         Rule(
             "retention_run",

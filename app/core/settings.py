@@ -301,6 +301,9 @@ class Settings(BaseSettings):
     worker_days: float = Field(
         30.0, gt=0, description="How long workers that have stopped are remembered."
     )
+    sample_days: float = Field(
+        30.0, gt=0, description="How long it is kept how busy GPU, CPU and memory were."
+    )
     overlaps_per_day: int = Field(
         50,
         ge=1,

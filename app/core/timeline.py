@@ -1,13 +1,14 @@
 """The timeline: what ran beside what, in lanes, with as much detail as can be seen.
 
 A lane has one bar for each run while these can be told apart, in rows so that none covers another;
-else strips that say how many runs they stand for.
+else strips that say how many runs they stand for. What waits now has rows of its own below them.
 """
 
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -17,6 +18,7 @@ from sqlalchemy.orm import Session
 from app.core.overlaps import Ints, moment, number
 from app.core.sql import statement
 from app.core.timeline_runs import Runs
+from app.core.timeline_waiting import EACH, Waiting, WaitingLane
 
 MOST_LANES = 30
 MOST_BARS = 1_200
@@ -54,7 +56,10 @@ class Strip:
 
 @dataclass(frozen=True)
 class Lane:
-    """`name` is None for runs without one; `others` is how many lanes this one stands for."""
+    """`name` is None for runs without one; `others` is how many lanes this one stands for.
+
+    Of the `waits` jobs that wait now, `waiting` are those that have waited longest.
+    """
 
     name: str | None
     runs: int
@@ -63,6 +68,8 @@ class Lane:
     bars: tuple[Bar, ...] = ()
     strips: tuple[Strip, ...] = ()
     others: int = 0
+    waiting: tuple[Waiting, ...] = ()
+    waits: int = 0
 
 
 def lanes(session: Session, runs: Runs, since: datetime, until: datetime) -> list[Lane]:
@@ -91,6 +98,29 @@ def lanes(session: Session, runs: Runs, since: datetime, until: datetime) -> lis
         which = np.concatenate([members[name] for name in rest])
         found.append(_with_strips(None, runs, which, failed, since, until, others=len(rest)))
     return found
+
+
+def with_waiting(lanes: Sequence[Lane], waiting: Sequence[WaitingLane]) -> list[Lane]:
+    """The lanes and what waits in them; lanes where nothing ran yet come in their places.
+
+    Where some lanes are drawn as one already, those in which only something waits are in it, too.
+    """
+    by_name = {each.name: each for each in waiting}
+    rest = next((lane for lane in lanes if lane.others), None)
+    named = [lane for lane in lanes if not lane.others]
+    found = []
+    for lane in named:
+        more = by_name.pop(lane.name, None)
+        found.append(replace(lane, waiting=more.first, waits=more.waits) if more else lane)
+    room = 0 if rest else max(0, MOST_LANES - len(named))
+    new = [*by_name.values()]
+    found += [Lane(each.name, 0, 0, 0, waiting=each.first, waits=each.waits) for each in new[:room]]
+    found.sort(key=lambda lane: (lane.name is None, lane.name or ""))
+    if left := new[room:]:
+        rest = rest or Lane(None, 0, 0, 0, others=len(left))
+        longest = sorted((job for each in left for job in each.first), key=lambda job: job.since)
+        rest = replace(rest, waiting=tuple(longest[:EACH]), waits=sum(each.waits for each in left))
+    return [*found, rest] if rest else found
 
 
 def _members(runs: Runs, names: list[str | None]) -> list[Ints]:

@@ -36,7 +36,16 @@ class Runs:
     numbers: Ints
     starts: Ints
     ends: Ints
-    is_capped: bool
+    known_from: datetime | None
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether some are missing: of those that ended before `known_from`."""
+        return self.known_from is not None
+
+    def since(self, since: datetime) -> datetime:
+        """From when on within a window that begins at `since` none is missing."""
+        return since if self.known_from is None else max(since, self.known_from)
 
     @property
     def size(self) -> int:
@@ -81,7 +90,8 @@ def read(
 ) -> Runs:
     """The newest MOST_RUNS runs that share time with the window, of one type if that is named.
 
-    What has not ended runs until `now`. Of one user's, where named, those among the newest MOST_RUNS of all.
+    What has not ended runs until `now`. Of one user's, where named, those among the newest MOST_RUNS of
+    all. The newest are those that ended last: from when the first of them ended on, none is missing.
     """
     which = "runs_by_job" if lane_by in ("model", "user") else "runs"
     rows = session.execute(
@@ -96,6 +106,8 @@ def read(
             "most": MOST_RUNS,
         },
     ).all()
+    looked_at, known_from = rows[0].looked_at, rows[0].reaches_to
+    rows = [row for row in rows if row.task is not None]
     jobs, created, numbers, starts, ends = (
         np.frombuffer(b"".join(getattr(row, name) for row in rows), dtype=">i8").astype(np.int64)
         for name in ("jobs", "created", "numbers", "starts", "ends")
@@ -111,5 +123,5 @@ def read(
         numbers[order],
         starts[order],
         ends[order],
-        is_capped=bool(rows) and rows[0].looked_at >= MOST_RUNS,
+        known_from=known_from if looked_at >= MOST_RUNS else None,
     )

@@ -12,14 +12,25 @@ from flask import Blueprint, Response, g, redirect, render_template, request
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as BaseResponse
 
-from app.core import collisions, contention, job_record, job_types, timeline, timeline_runs
+from app.core import (
+    collisions,
+    contention,
+    job_record,
+    job_types,
+    samples,
+    timeline,
+    timeline_runs,
+    timeline_waiting,
+)
 from app.core.collisions import Beside, Span
 from app.core.exports import cell
 from app.core.overlaps import Overlaps, TypePair, moment
+from app.core.samples import Machine
 from app.core.timeline_runs import Runs
-from app.extensions import db
+from app.extensions import current_settings, db
 from app.pages.fragments import here, wants_fragment
 from app.pages.timeline_drawing import Drawing
+from app.pages.timeline_machines import figure_words
 from app.pages.timeline_view import View
 
 blueprint = Blueprint("timeline", __name__, url_prefix="/timeline")
@@ -59,13 +70,23 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Shown:
-    """All that a page, its picture or its table is made of."""
+    """All that a page, its picture or its table is made of.
+
+    Figures are of the time from `since` on, in which no run is missing.
+    """
 
     runs: Runs
     swept: Overlaps
     spans: list[Span]
     beside: list[Beside]
     drawing: Drawing
+    machines: list[Machine]
+    since: datetime
+
+    @property
+    def has_gpu(self) -> bool:
+        """Whether any worker tells of one."""
+        return any(machine.has_gpu for machine in self.machines)
 
     @property
     def together_seconds(self) -> float:
@@ -89,8 +110,9 @@ def index() -> str | BaseResponse:
         types=_types(session, view),
         latest=_latest(shown.runs),
         advice=contention.advise(
-            session, shown.runs, view.window.since, view.window.until, g.actor.owner_filter
+            session, shown.runs, shown.since, view.window.until, g.actor.owner_filter
         )[:_MOST_ADVICE],
+        figure_words=figure_words,
         here=here(),
     )
 
@@ -124,7 +146,8 @@ def _around(session: Session, view: View, job_id: int) -> str:
 
 def _read(session: Session, view: View) -> Shown:
     window, runs = view.window, _runs(session, view)
-    since, until = window.since, window.until
+    until = window.until
+    since = min(runs.since(window.since), until)
     swept = runs.swept(since, until)
     spans: list[Span] = []
     beside: list[Beside] = []
@@ -132,11 +155,33 @@ def _read(session: Session, view: View) -> Shown:
         spans, beside = collisions.beside(runs, view.job_id, since, until)
     elif view.pair is not None:
         spans = collisions.together(runs, *view.pair, since, until)
-    lanes = timeline.lanes(session, runs, since, until)
-    drawing = Drawing(
-        lanes, swept.concurrency, _visible(spans, until - since), since, until, view.now
+    lanes = timeline.with_waiting(
+        timeline.lanes(session, runs, window.since, until), _waiting(session, view)
     )
-    return Shown(runs, swept, spans, beside, drawing)
+    machines = samples.read(session, window.since, until)
+    drawing = Drawing(
+        lanes,
+        swept.concurrency,
+        _visible(spans, until - window.since),
+        window.since,
+        until,
+        view.now,
+        machines,
+        runs.known_from,
+    )
+    return Shown(runs, swept, spans, beside, drawing, machines, since)
+
+
+def _waiting(session: Session, view: View) -> list[timeline_waiting.WaitingLane]:
+    return timeline_waiting.read(
+        session,
+        current_settings(),
+        until=view.window.until,
+        now=view.now,
+        lane_by=view.lane_by,
+        task=view.window.type,
+        owner_name=g.actor.owner_name,
+    )
 
 
 def _runs(session: Session, view: View) -> Runs:
@@ -187,7 +232,15 @@ def _overview(session: Session, view: View) -> Overview:
         task=window.type,
         owner_name=g.actor.owner_name,
     )
-    drawing = Drawing([], around.swept(since, until).concurrency, [], since, until, view.now)
+    drawing = Drawing(
+        [],
+        around.swept(min(around.since(since), until), until).concurrency,
+        [],
+        since,
+        until,
+        view.now,
+        known_from=around.known_from,
+    )
     x = drawing.x(window.since)
     return Overview(drawing, since, until, x, max(2.0, drawing.x(window.until) - x))
 

@@ -8,17 +8,19 @@ from datetime import UTC, datetime, timedelta
 
 from app.core.collisions import Span
 from app.core.overlaps import Point
+from app.core.samples import Machine
 from app.core.timeline import NARROWEST, Bar, Lane, Strip
+from app.core.timeline_waiting import Waiting
+from app.pages import timeline_machines
 from app.pages.display import duration
 
 LABELS = 150.0
 PLOT = 1000.0
 AXIS = 22.0
 CURVE = 46.0
-ROW = 22.0
+ROW = 24.0
 BAR = 15.0
 PAD = 6.0
-_NAME_WIDTH = 46.0
 _TICKS = (
     *(timedelta(seconds=each) for each in (1, 2, 5, 10, 30)),
     *(timedelta(minutes=each) for each in (1, 2, 5, 10, 15, 30)),
@@ -71,10 +73,24 @@ class DrawnLane:
 
     name: str
     note: str
+    waiting: str
     y: float
     height: float
     bars: list[DrawnBar]
     strips: list[DrawnStrip]
+    waits: list[DrawnWait]
+
+
+@dataclass(frozen=True)
+class DrawnWait:
+    """A job that has not started: open to the right, up to now."""
+
+    job_id: int
+    x: float
+    y: float
+    width: float
+    label: str
+    tip: str
 
 
 @dataclass(frozen=True)
@@ -97,13 +113,21 @@ class Drawing:
         since: datetime,
         until: datetime,
         now: datetime,
+        machines: Sequence[Machine] = (),
+        known_from: datetime | None = None,
     ) -> None:
         self._since = since
+        self._now = now
         self._seconds = (until - since).total_seconds()
         self.top = max((point.running for point in concurrency), default=0)
         self.curve = self._path(concurrency, until, 0)
         self.crowded = self._path(concurrency, until, 1)
         y = AXIS + CURVE + PAD
+        self.machines: list[timeline_machines.DrawnMachine] = []
+        for machine in machines:
+            self.machines.append(timeline_machines.draw(machine, y, self.x))
+            y += timeline_machines.HEIGHT
+        self.known_x = self.x(known_from) if known_from is not None else 0.0
         self.lanes: list[DrawnLane] = []
         for lane in lanes:
             drawn = self._lane(lane, y)
@@ -143,10 +167,7 @@ class Drawing:
         return "".join(parts)
 
     def _lane(self, lane: Lane, y: float) -> DrawnLane:
-        height = lane.rows * ROW + PAD
-        note = f"{lane.runs:,} run{'' if lane.runs == 1 else 's'}"
-        if lane.failed:
-            note += f", {lane.failed:,} failed"
+        height = (lane.rows + len(lane.waiting)) * ROW + PAD
         name = lane.name or ("none" if not lane.others else f"{lane.others} more")
         bars, ends = [], [0.0] * lane.rows
         for bar in lane.bars:
@@ -155,7 +176,17 @@ class Drawing:
             ends[bar.row] = drawn.x + drawn.width
             bars.append(drawn)
         strips = [self._strip(strip, y + PAD / 2) for strip in lane.strips]
-        return DrawnLane(name, note, y, height, bars, strips)
+        top = y + PAD / 2 + lane.rows * ROW + (ROW - BAR) / 2
+        waiting = f"{lane.waits:,} waiting" if lane.waits else ""
+        waits = [self._wait(job, top + row * ROW) for row, job in enumerate(lane.waiting)]
+        return DrawnLane(name, _note(lane), waiting, y, height, bars, strips, waits)
+
+    def _wait(self, job: Waiting, y: float) -> DrawnWait:
+        end = self.x(self._now)
+        x = min(self.x(job.since), end - PLOT * NARROWEST)
+        width = round(end - x, 1)
+        label = _fitting(f"◌ #{job.job_id}", width)
+        return DrawnWait(job.job_id, x, y, width, label, _waiting_tip(job, self._now))
 
     def _bar(self, bar: Bar, y: float, free_from: float) -> DrawnBar:
         """Its wait is drawn as far as the bar before it in its row leaves room."""
@@ -170,7 +201,7 @@ class Drawing:
             )
             wait_x = begun if x - begun >= 1 else None
         mark = {"failed": "✕", "cancelled": "⊘", "running": "◐"}.get(look, "")
-        label = f"{mark} #{bar.job_id}".strip() if width >= _NAME_WIDTH else mark
+        label = _fitting(f"{mark} #{bar.job_id}".strip(), width) or mark
         return DrawnBar(
             bar.job_id,
             bar.number,
@@ -197,7 +228,7 @@ class Drawing:
             strip.since,
             strip.until,
             strip.failed > 0,
-            f"{words}\n{_second(strip.since)} to {strip.until:%H:%M:%S} UTC",
+            f"{words}\n{second(strip.since)} to {strip.until:%H:%M:%S} UTC",
         )
 
     def _moments(self, until: datetime) -> list[tuple[datetime, timedelta]]:
@@ -212,14 +243,40 @@ class Drawing:
         return found
 
 
+def _fitting(words: str, width: float) -> str:
+    """The words, where the width has room for all of them."""
+    return words if width >= len(words) * timeline_machines.LETTER + 8 else ""
+
+
+def _note(lane: Lane) -> str:
+    words = []
+    if lane.runs or not lane.waits:
+        words.append(f"{lane.runs:,} run{'' if lane.runs == 1 else 's'}")
+    if lane.failed:
+        words.append(f"{lane.failed:,} failed")
+    return ", ".join(words)
+
+
+def _waiting_tip(job: Waiting, now: datetime) -> str:
+    lines = [
+        f"#{job.job_id} {job.type}",
+        "waits to be tried again" if job.is_retry else "waits, has not started",
+        f"since {second(job.since)} UTC",
+        f"for {duration(max(0.0, (now - job.since).total_seconds()))} so far",
+    ]
+    if job.reason:
+        lines.append(job.reason)
+    return "\n".join(lines)
+
+
 def _tip(bar: Bar) -> str:
     word = _WORDS.get(bar.outcome, bar.outcome or "")
     seconds = (bar.ended_at - bar.started_at).total_seconds()
     lines = [
         f"#{bar.job_id} {bar.type}",
         f"{word}, attempt {bar.number}" if bar.number > 1 else word,
-        f"started {_second(bar.started_at)} UTC",
-        f"ended {_second(bar.ended_at)} UTC" if bar.outcome else "has not ended",
+        f"started {second(bar.started_at)} UTC",
+        f"ended {second(bar.ended_at)} UTC" if bar.outcome else "has not ended",
         f"ran {duration(seconds)}",
     ]
     if bar.wait_seconds is not None:
@@ -229,7 +286,8 @@ def _tip(bar: Bar) -> str:
     return "\n".join(lines)
 
 
-def _second(at: datetime) -> str:
+def second(at: datetime) -> str:
+    """A moment as the tips say it."""
     return f"{at:%Y-%m-%d %H:%M:%S}"
 
 

@@ -43,7 +43,7 @@ from app.core.models.webhooks import (
     WebhookEndpoint,
     WebhookTry,
 )
-from app.core.models.workers import Worker
+from app.core.models.workers import Worker, WorkerSample
 
 __all__ = [
     "ALERT_KINDS",
@@ -96,4 +96,5 @@ __all__ = [
     "WebhookEndpoint",
     "WebhookTry",
     "Worker",
+    "WorkerSample",
 ]

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, Index, Text, text
+from sqlalchemy import ARRAY, REAL, BigInteger, Index, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -39,3 +39,25 @@ class Worker(Base):
     )
     models: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     metrics: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+
+
+class WorkerSample(Base):
+    """What a worker said of its machine, its engine and itself at a moment; percentages are of all of it.
+
+    Its worker may be forgotten before it.
+    """
+
+    __tablename__ = "worker_sample"
+
+    at: Mapped[datetime] = mapped_column(primary_key=True, server_default=func.clock_timestamp())
+    worker_id: Mapped[UUID] = mapped_column(primary_key=True)
+    host: Mapped[str]
+    model: Mapped[str | None]
+    cpu_percent: Mapped[float | None] = mapped_column(REAL)
+    memory_percent: Mapped[float | None] = mapped_column(REAL)
+    gpu_utilization: Mapped[float | None] = mapped_column(REAL)
+    gpu_memory_percent: Mapped[float | None] = mapped_column(REAL)
+    worker_cpu_percent: Mapped[float | None] = mapped_column(REAL)
+    worker_memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    engine_cpu_percent: Mapped[float | None] = mapped_column(REAL)
+    engine_memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
