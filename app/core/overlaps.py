@@ -201,15 +201,10 @@ class Runs:
 
 def sweep(runs: Runs, limit: int) -> Overlaps:
     """All that is known of runs within a window, with so many of their overlaps."""
-    size = runs.size
-    if not size:
+    if not runs.size:
         return Overlaps([], 0, [], [], None)
-    # At the same moment ends come first: what only touches does not overlap.
-    times = np.concatenate((runs.ends, runs.starts))
-    steps = np.repeat(np.array([-1, 1]), size)
-    kinds = np.concatenate((runs.kinds, runs.kinds))
-    order = np.argsort(times, kind="stable")
-    times, steps, kinds = times[order], steps[order], kinds[order]
+    times, steps, order = _events(runs)
+    kinds = np.concatenate((runs.kinds, runs.kinds))[order]
     running = np.cumsum(steps)
     count = int((running[steps == 1] - 1).sum())
     at, level = _levels(times, running)
@@ -221,6 +216,23 @@ def sweep(runs: Runs, limit: int) -> Overlaps:
         concurrency=_profile(at, level),
         peak=Point(moment(at[top]), int(level[top])),
     )
+
+
+def concurrency(runs: Runs) -> list[Point]:
+    """As in `sweep`, without the rest."""
+    if not runs.size:
+        return []
+    times, steps, _ = _events(runs)
+    return _profile(*_levels(times, np.cumsum(steps)))
+
+
+def _events(runs: Runs) -> tuple[Ints, Ints, Ints]:
+    """Starts and ends in order: when, one more or less, and which of all ends and all starts it is."""
+    times = np.concatenate((runs.ends, runs.starts))
+    steps = np.repeat(np.array([-1, 1]), runs.size)
+    # At the same moment ends come first: what only touches does not overlap.
+    order = np.argsort(times, kind="stable")
+    return times[order], steps[order], order
 
 
 def _levels(times: Ints, running: Ints) -> tuple[Ints, Ints]:

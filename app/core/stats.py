@@ -130,15 +130,21 @@ class StatsCache(Generic[Answer]):
     """Keeps answers for CACHE_SECONDS, so that a wall of dashboards costs one query.
 
     With `patience`, an answer is kept for at most that many times as long as it took: what is
-    cheap is always fresh, and what is dear is asked for seldom.
+    cheap is always fresh, and what is dear is asked for seldom. With `lasts` for at most so many seconds
+    as that says of the answer.
     """
 
     def __init__(
-        self, seconds: float = CACHE_SECONDS, size: int = 256, patience: float | None = None
+        self,
+        seconds: float = CACHE_SECONDS,
+        size: int = 256,
+        patience: float | None = None,
+        lasts: Callable[[Answer], float] | None = None,
     ) -> None:
         self._seconds = seconds
         self._size = size
         self._patience = patience
+        self._lasts = lasts
         self._lock = threading.Lock()
         self._kept: dict[object, tuple[float, Answer]] = {}
 
@@ -154,6 +160,8 @@ class StatsCache(Generic[Answer]):
         seconds = self._seconds
         if self._patience is not None:
             seconds = min(seconds, (now - began) * self._patience)
+        if self._lasts is not None:
+            seconds = min(seconds, self._lasts(answer))
         with self._lock:
             if len(self._kept) >= self._size:
                 self._kept.clear()

@@ -69,13 +69,20 @@ class Runs:
 
     def swept(self, since: datetime, until: datetime) -> overlaps.Overlaps:
         """Pairs of types, concurrency and peak within the window."""
+        return overlaps.sweep(self._within(since, until), 0)
+
+    def concurrency(self, since: datetime, until: datetime) -> list[overlaps.Point]:
+        """How many ran at once within the window."""
+        return overlaps.concurrency(self._within(since, until))
+
+    def _within(self, since: datetime, until: datetime) -> overlaps.Runs:
         types = self.types
         kind_of_group = np.array([types.index(task) for _, task, _ in self.groups], dtype=np.int64)
         kinds = kind_of_group[self.group] if self.size else np.zeros(0, dtype=np.int64)
         runs = overlaps.Runs(
             types, self.jobs, self.numbers, kinds, self.starts, self.ends, self.starts, self.ends
         )
-        return overlaps.sweep(runs.within(overlaps.number(since), overlaps.number(until)), 0)
+        return runs.within(overlaps.number(since), overlaps.number(until))
 
 
 def read(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from flask import Blueprint, Response, g, redirect, render_template, request
+from markupsafe import Markup
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as BaseResponse
 
@@ -26,9 +27,12 @@ from app.core.collisions import Beside, Span
 from app.core.exports import cell
 from app.core.overlaps import Overlaps, TypePair, moment
 from app.core.samples import Machine
+from app.core.stats import StatsCache
 from app.core.timeline_runs import Runs
 from app.extensions import current_settings, db
+from app.pages import timeline_map
 from app.pages.fragments import here, wants_fragment
+from app.pages.preferences import preferences
 from app.pages.timeline_drawing import Drawing
 from app.pages.timeline_machines import figure_words
 from app.pages.timeline_view import View
@@ -38,9 +42,10 @@ blueprint = Blueprint("timeline", __name__, url_prefix="/timeline")
 _MOST_TYPES = 12
 _LATEST = 20
 _MOST_ADVICE = 3
-# How much more than the window the map below it shows.
-_MAP = 7
-_MAP_MOST = timedelta(days=31)
+# A picture of more runs than this is kept a while, the longer the more they are: in a window that holds
+# so many, little of it would be seen to move. What it costs to make is mostly these.
+_FEW_RUNS = 2000
+_RUNS_A_SECOND = 2500
 _LEAST_MARGIN = timedelta(seconds=10)
 
 
@@ -93,21 +98,47 @@ class Shown:
         return sum(span.seconds for span in self.spans)
 
 
+@dataclass(frozen=True)
+class Part:
+    """What changes on the page, and of how many runs it is."""
+
+    html: Markup
+    runs: int
+
+    @property
+    def lasts(self) -> float:
+        """For how many seconds it may be kept."""
+        return 0.0 if self.runs <= _FEW_RUNS else self.runs / _RUNS_A_SECOND
+
+
+_parts = StatsCache[Part](size=32, lasts=lambda part: part.lasts)
+
+
 @blueprint.get("")
 def index() -> str | BaseResponse:
     """The page, or only what changes on it."""
     session, view = db.session(), View.read(request.args)
     if view.job_id is not None and "range" not in request.args:
         return redirect(_around(session, view, view.job_id))
-    shown = _read(session, view)
+    # All that it is made of: the address says what, the others for whom.
+    key = (session.get_bind(), g.actor.owner_name, g.actor.owner_filter, here(), preferences())
+    part = _parts.get(key, lambda: _render(session, view))
+    if wants_fragment():
+        return part.html
     return render_template(
-        "timeline/_timeline.html" if wants_fragment() else "timeline/index.html",
+        "timeline/index.html", view=view, types=_types(session, view), part=part.html
+    )
+
+
+def _render(session: Session, view: View) -> Part:
+    shown = _read(session, view)
+    html = render_template(
+        "timeline/_timeline.html",
         view=view,
         shown=shown,
         drawing=shown.drawing,
         matrix=Matrix.of(shown.swept.by_pair),
-        overview=_overview(session, view),
-        types=_types(session, view),
+        map=timeline_map.draw(session, view, g.actor.owner_name),
         latest=_latest(shown.runs),
         advice=contention.advise(
             session, shown.runs, shown.since, view.window.until, g.actor.owner_filter
@@ -115,6 +146,7 @@ def index() -> str | BaseResponse:
         figure_words=figure_words,
         here=here(),
     )
+    return Part(Markup(html), shown.runs.size)  # noqa: S704  our own template has escaped it
 
 
 @blueprint.get("/picture.svg")
@@ -205,44 +237,6 @@ def _visible(spans: list[Span], length: timedelta) -> list[Span]:
         else:
             joined.append(span)
     return joined
-
-
-@dataclass(frozen=True)
-class Overview:
-    """The map: a longer time, and where in it the window lies."""
-
-    drawing: Drawing
-    since: datetime
-    until: datetime
-    x: float
-    width: float
-
-
-def _overview(session: Session, view: View) -> Overview:
-    window = view.window
-    length = window.until - window.since
-    span = max(length, min(length * _MAP, _MAP_MOST))
-    until = min(window.until + (span - length) / 2, max(view.now, window.until))
-    since = until - span
-    around = timeline_runs.read(
-        session,
-        since=since,
-        until=until,
-        now=view.now,
-        task=window.type,
-        owner_name=g.actor.owner_name,
-    )
-    drawing = Drawing(
-        [],
-        around.swept(min(around.since(since), until), until).concurrency,
-        [],
-        since,
-        until,
-        view.now,
-        known_from=around.known_from,
-    )
-    x = drawing.x(window.since)
-    return Overview(drawing, since, until, x, max(2.0, drawing.x(window.until) - x))
 
 
 def _types(session: Session, view: View) -> list[str]:
