@@ -49,6 +49,14 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address the web server listens on.")
     port: int = Field(4080, ge=1, le=65535, description="Port the web server listens on.")
+    proxy_hops: int = Field(
+        0,
+        ge=0,
+        le=8,
+        description="Proxies in front of the web server that say for whom they ask "
+        "(`X-Forwarded-For`): 1 behind nginx. The audit trail has that address; with 0 the header "
+        "counts for nothing.",
+    )
     web_workers: int = Field(1, ge=1, le=64, description="Web server processes.")
     web_threads: int = Field(32, ge=4, le=4096, description="Threads of each web server process.")
     stream_limit: int = Field(

@@ -5,7 +5,10 @@ from __future__ import annotations
 from flask import Flask
 
 from app.pages import (
+    alerts,
+    audit,
     changes,
+    dead_letters,
     display,
     failures,
     files,
@@ -24,6 +27,7 @@ from app.pages import (
     sign_in,
     tasks,
     timeline,
+    webhooks,
 )
 
 
@@ -39,6 +43,10 @@ def register(app: Flask) -> None:
         queue,
         failures,
         tasks,
+        alerts,
+        webhooks,
+        dead_letters,
+        audit,
         jobs,
         job_actions,
         job_bulk,
