@@ -1,3 +1,25 @@
+// A refresh leaves open what the reader has opened, and chosen what was chosen.
+(() => {
+  let before; // what was open and chosen
+  document.addEventListener("htmx:before:swap", (event) => {
+    const region = event.detail.ctx.target;
+    if (!region?.matches?.("[data-live]")) return;
+    before = {
+      open: [...region.querySelectorAll("details[open][id]")].map((each) => each.id),
+      chosen: [...region.querySelectorAll("select[id]")].map((each) => [each.id, each.value]),
+    };
+  });
+  document.addEventListener("htmx:after:swap", () => {
+    if (!before) return;
+    for (const id of before.open) document.getElementById(id)?.setAttribute("open", "");
+    for (const [id, value] of before.chosen) {
+      const select = document.getElementById(id);
+      if (select) select.value = value;
+    }
+    before = undefined;
+  });
+})();
+
 // Dead letters: one box picks all of the page. Without scripts the boxes are picked one by one.
 (() => {
   const boxes = () => [...document.querySelectorAll("#dead-letters [data-select]")];

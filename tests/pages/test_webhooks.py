@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.core.models import AuditEntry, User, WebhookDelivery, WebhookEndpoint
 from tests.pages import telling_seed
-from tests.pages.conftest import Complaints, violations
+from tests.pages.conftest import Complaints, violations, wait_until_live
 from tests.pages.seed import HOSTILE
 from tests.pages.test_alerts import SAME, token
 
@@ -337,3 +337,21 @@ def test_the_pages_are_accessible_and_as_wide_as_the_screen(
             details.click()
         assert violations(page) == []
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.browser
+def test_what_the_reader_opened_and_chose_stays_when_the_page_refreshes(
+    open_page: Open, session: Session
+) -> None:
+    endpoint = telling_seed.add_endpoint(session)
+    first = telling_seed.add_delivery(session, endpoint, "dead", tries=3)
+    page = open_page(f"/webhooks/{endpoint.id}")
+    wait_until_live(page)
+    page.locator(f"#tries-{first.id} summary").click()
+    page.get_by_label("Send a made-up").select_option("incident.opened")
+    page.get_by_role("heading", level=1).click()
+    telling_seed.add_delivery(session, endpoint, "delivered", minutes=0)
+    page.evaluate("document.activeElement.blur(); htmx.trigger('#webhook-log', 'refresh')")
+    expect(page.locator(".deliveries > li")).to_have_count(2)
+    expect(page.locator(f"#tries-{first.id} table")).to_be_visible()
+    expect(page.get_by_label("Send a made-up")).to_have_value("incident.opened")
