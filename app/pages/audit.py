@@ -59,16 +59,26 @@ def index() -> str:
         is_later=cursor is not None,
         next_url=next_cursor and _url(".index", cursor=next_cursor),
         first_url=_url(".index"),
-        export_urls={kind: _url(".export", kind=kind) for kind in ("csv", "json")},
+        export_urls={kind: _url(f".export_{kind}") for kind in ("csv", "json")},
         most_exported=audit.MOST_EXPORTED,
         actions=audit.actions(session),
         actors=audit.actors(session),
     )
 
 
-@blueprint.get("/export.<any(csv, json):kind>")
-def export(kind: str) -> Response:
-    """The entries of the filter as a file, newest first."""
+@blueprint.get("/export.csv")
+def export_csv() -> Response:
+    """The entries of the filter as a table, newest first."""
+    return _export("csv")
+
+
+@blueprint.get("/export.json")
+def export_json() -> Response:
+    """The same as a list of objects."""
+    return _export("json")
+
+
+def _export(kind: str) -> Response:
     wanted = _wanted()
     parts = audit.export(db.session(), wanted)
     write = _csv if kind == "csv" else _json
