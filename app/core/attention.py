@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.core import alerts, queue
-from app.core.models import WebhookDelivery, Worker
+from app.core import alerts, dead_letters, queue
+from app.core.models import Worker
 from app.core.queue_stats import QueueFigures
 from app.core.settings import Settings
 from app.core.sql import statement
@@ -19,7 +19,6 @@ from app.core.users import Actor
 
 MOST_ALERTS = 5
 MOST_QUEUES = 5
-MOST_LETTERS = 1000
 
 # A worker's machine is busy beyond use from here on, in percent.
 _HIGH_CPU = 95
@@ -73,17 +72,10 @@ def _alerts(session: Session) -> list[Concern]:
 
 
 def _letters(session: Session, owner_id: int | None) -> list[Concern]:
-    dead = select(WebhookDelivery.id).where(
-        WebhookDelivery.died_at.is_not(None), WebhookDelivery.status == "dead"
-    )
-    if owner_id is not None:
-        dead = dead.where(WebhookDelivery.owner_id == owner_id)
-    count = session.scalars(
-        select(func.count()).select_from(dead.limit(MOST_LETTERS).subquery())
-    ).one()
+    count = dead_letters.count_unheard(session, owner_id)
     if not count:
         return []
-    number = f"{count:,}" + ("+" if count == MOST_LETTERS else "")
+    number = f"{count:,}" + ("+" if count == dead_letters.MOST_COUNTED else "")
     return [
         Concern(
             "letters",

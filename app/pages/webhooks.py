@@ -36,7 +36,6 @@ def index() -> str:
     found, has_more = webhook_endpoints.list_endpoints(
         session, g.actor.owner_filter, after=request.args.get("after") or None, limit=_PAGE
     )
-    _, dead = dead_letters.list_letters(session, g.actor.owner_filter, limit=0, offset=0)
     return render_template(
         "webhooks/_now.html" if wants_fragment() else "webhooks/index.html",
         here=here(),
@@ -45,7 +44,8 @@ def index() -> str:
         is_later=bool(request.args.get("after")),
         standings=delivery_log.standings(session, [each.id for each in found]),
         judged=delivery_log.JUDGED,
-        dead=dead,
+        dead=dead_letters.count_unheard(session, g.actor.owner_filter),
+        most_dead=dead_letters.MOST_COUNTED,
         may_change="submit" in g.actor.scopes,
         sees_all=g.actor.owner_filter is None,
         owners=_owners(),

@@ -17,6 +17,9 @@ from sqlalchemy.orm import Session
 
 from app.core import audit, keys, users
 from app.core.models import AuditEntry, User
+from app.core.settings import Settings
+from app.extensions import db
+from app.factory import create_app
 from tests.pages import telling_seed
 from tests.pages.conftest import violations
 from tests.pages.seed import HOSTILE
@@ -90,6 +93,21 @@ def test_what_is_done_by_hand_has_the_address_that_asked(
     session.rollback()
     entry = session.query(AuditEntry).filter_by(action="alert_rule.create").one()
     assert (entry.actor, entry.address) == ("admin", "127.0.0.1")
+
+
+@pytest.mark.parametrize(("hops", "address"), [(0, "127.0.0.1"), (1, "192.0.2.9")])
+def test_behind_a_proxy_that_is_trusted_the_address_is_the_readers(
+    settings: Settings, session: Session, api_key: str, hops: int, address: str
+) -> None:
+    app = create_app(settings.model_copy(update={"proxy_hops": hops}))
+    rule = {"name": "disk", "kind": "disk_low", "targets": ["a@example.org"]}
+    headers = {"Authorization": f"Bearer {api_key}", "X-Forwarded-For": "10.9.9.9, 192.0.2.9"}
+    assert app.test_client().post("/api/alerts", json=rule, headers=headers).status_code == 200
+    with app.app_context():
+        db.engine.dispose()
+    session.rollback()
+    entry = session.query(AuditEntry).filter_by(action="alert_rule.create").one()
+    assert entry.address == address
 
 
 def test_only_administrators_read_it(session: Session, sign_in: SignIn) -> None:
