@@ -17,7 +17,7 @@ from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
 
 from app.api.errors import is_api_request
-from app.core import keys, sessions
+from app.core import audit, keys, sessions
 from app.core.errors import Forbidden, Unauthenticated
 from app.core.users import Actor, actor_of, authorize
 from app.extensions import csrf, current_settings, db
@@ -57,6 +57,7 @@ def session_cookie() -> str:
 
 def _identify() -> ResponseReturnValue | None:
     g.actor = None
+    audit.came_from(request.remote_addr)
     if _is_public():
         pass
     elif "Authorization" in request.headers and is_api_request():

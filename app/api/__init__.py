@@ -11,9 +11,11 @@ def register(app: Flask) -> None:
     from app.api import (
         admin,
         alerts,
+        audit,
         defer,
         events,
         jobs,
+        overview,
         platform,
         queue,
         schedules,
@@ -33,3 +35,5 @@ def register(app: Flask) -> None:
     app.register_blueprint(schedules.blueprint)
     app.register_blueprint(admin.blueprint)
     app.register_blueprint(alerts.blueprint)
+    app.register_blueprint(audit.blueprint)
+    app.register_blueprint(overview.blueprint)

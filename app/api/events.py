@@ -1,4 +1,4 @@
-"""/api/events: exporting the incidents, as the camera system's clients ask for it."""
+"""/api/events: the incidents, and exporting them as the camera system's clients ask for it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Annotated, Any, Literal
 from flask import Blueprint, g
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from app.api.openapi import Answer, describe
+from app.api.jobs.queries import Moment
+from app.api.openapi import Answer, Limit, Query, describe, read_query
 from app.api.schemas import read_body
 from app.auth import needs
-from app.core import audit, tasks
+from app.core import audit, incidents, tasks
 from app.core.errors import Invalid
+from app.core.models import Incident
 from app.extensions import current_settings, db
 
 blueprint = Blueprint("events", __name__, url_prefix="/api/events")
@@ -46,6 +48,72 @@ class Deferred(Answer):
     job_id: str
     status: Literal["pending"]
     message: str
+
+
+class EventQuery(Query):
+    """GET /api/events."""
+
+    source: Source | None = None
+    risk_level: RiskLevel | None = None
+    reviewed: bool | None = None
+    since: Moment | None = Field(None, description="Opened from then on.")
+    until: Moment | None = Field(None, description="Opened before then.")
+    cursor: str | None = Field(None, description="`next_cursor` of the page before.")
+    limit: Limit(50, 500)  # type: ignore[valid-type]
+
+
+class Event(Answer):
+    """An incident; the same thing again counts up `occurrences` while nobody has reviewed it."""
+
+    id: str
+    source: str
+    risk_level: RiskLevel
+    text: str
+    job_id: str | None
+    occurrences: int
+    opened_at: datetime
+    last_seen_at: datetime
+    reviewed_at: datetime | None
+    reviewed_by: str | None
+    verdict: str | None
+    summary: str | None
+
+
+class Events(Answer):
+    """Incidents, newest first."""
+
+    events: list[Event]
+    limit: int
+    next_cursor: str | None
+    has_more: bool
+
+
+@blueprint.get("")
+@needs("operate")
+@describe(query=EventQuery, answer=Events)
+def index() -> Events:
+    """The incidents, newest first."""
+    asked = read_query(EventQuery)
+    wanted = incidents.Wanted(
+        asked.source, asked.risk_level, asked.reviewed, asked.since, asked.until
+    )
+    found, next_cursor = incidents.list_incidents(
+        db.session(), wanted, cursor=asked.cursor, limit=asked.limit
+    )
+    return Events(
+        events=[_event(each) for each in found],
+        limit=asked.limit,
+        next_cursor=next_cursor,
+        has_more=next_cursor is not None,
+    )
+
+
+def _event(incident: Incident) -> Event:
+    own = {
+        name: getattr(incident, name) for name in Event.model_fields if name not in ("id", "job_id")
+    }
+    job_id = None if incident.job_id is None else str(incident.job_id)
+    return Event(id=str(incident.id), job_id=job_id, **own)
 
 
 @blueprint.post("/export")

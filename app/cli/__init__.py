@@ -15,6 +15,7 @@ def register(app: Flask) -> None:
     """
     from app.cli.adopt import adopt_command
     from app.cli.alerts import alerts_group
+    from app.cli.audit import audit_group
     from app.cli.backup import backup_group
     from app.cli.batches import batches_group
     from app.cli.doctor import doctor_command
@@ -45,5 +46,6 @@ def register(app: Flask) -> None:
         backup_group,
         webhooks_group,
         alerts_group,
+        audit_group,
     ):
         app.cli.add_command(command)

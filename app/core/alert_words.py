@@ -15,7 +15,7 @@ def sentence(rule: AlertRule, figure: float) -> str:
     """What is watched, the figure and the limit."""
     unit = KINDS[rule.kind].unit
     value, limit = amount(figure, unit), amount(rule.threshold, unit)
-    return f"{_what(rule)}: {value} (the limit is {limit})"
+    return f"{what(rule)}: {value} (the limit is {limit})"
 
 
 def opened(alert: Alert, public_url: str) -> dict[str, object]:
@@ -50,7 +50,7 @@ def test(rule: AlertRule, public_url: str) -> dict[str, object]:
     lines = [
         f"This is a test of the alert rule {rule.name}: nothing has happened.",
         "",
-        f"It watches: {_what(rule)}",
+        f"It watches: {what(rule)}",
         f"Limit: {amount(rule.threshold, unit)}",
     ]
     return {
@@ -111,7 +111,8 @@ def _link(alert: Alert, public_url: str) -> str:
     return f"{public_url}/jobs/{alert.job_id}"
 
 
-def _what(rule: AlertRule) -> str:
+def what(rule: AlertRule) -> str:
+    """What a rule watches, in words, like: jobs in the queue q that failed within 5 min."""
     window = amount(rule.window_seconds, "seconds")
     return KINDS[rule.kind].words.format(of=_of(rule), window=window)
 

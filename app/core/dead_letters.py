@@ -12,6 +12,8 @@ from app.core import audit
 from app.core.errors import Conflict, NotFound
 from app.core.models import WebhookDelivery
 
+MOST_COUNTED = 1000
+
 
 def list_letters(
     session: Session, owner_id: int | None, *, limit: int, offset: int
@@ -27,6 +29,14 @@ def list_letters(
         .offset(offset)
     )
     return found.all(), total
+
+
+def count_unheard(session: Session, owner_id: int | None) -> int:
+    """How many nobody has heard and nobody has sent once more; MOST_COUNTED at most."""
+    unheard = select(WebhookDelivery.id).where(_visible(owner_id), WebhookDelivery.status == "dead")
+    return session.scalars(
+        select(func.count()).select_from(unheard.limit(MOST_COUNTED).subquery())
+    ).one()
 
 
 def is_heard(letter: WebhookDelivery) -> bool | None:

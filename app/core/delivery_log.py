@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
 from app.core.errors import NotFound
 from app.core.models import WebhookDelivery, WebhookTry
+from app.core.sql import statement
+
+# An endpoint is judged by so many of its newest deliveries, tests aside.
+JUDGED = 100
 
 
 def last_delivery(session: Session, batch_id: str) -> WebhookDelivery | None:
@@ -62,3 +68,29 @@ def tries_of(session: Session, delivery_ids: Sequence[str]) -> dict[str, list[We
     ):
         found[each.delivery_id].append(each)
     return found
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How an endpoint does: its newest delivery, and what came of the JUDGED newest that ended."""
+
+    last_at: datetime
+    last_status: str
+    ended: int
+    dead: int
+
+    @property
+    def failure_rate(self) -> float | None:
+        """0..1; None while none has ended."""
+        return self.dead / self.ended if self.ended else None
+
+
+def standings(session: Session, endpoint_ids: Sequence[str]) -> dict[str, Standing]:
+    """Of those endpoints that were ever told something."""
+    rows = session.execute(
+        statement("deliveries", "standings"),
+        {"endpoint_ids": list(endpoint_ids), "judged": JUDGED},
+    )
+    return {
+        row.endpoint_id: Standing(row.last_at, row.last_status, row.ended, row.dead) for row in rows
+    }

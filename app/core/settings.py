@@ -57,6 +57,14 @@ class Settings(BaseSettings):
         description="Path below which a proxy shows the pages, such as /stoker. Empty: the whole "
         "host is Stoker's.",
     )
+    proxy_hops: int = Field(
+        0,
+        ge=0,
+        le=8,
+        description="Proxies in front of the web server that say for whom they ask "
+        "(`X-Forwarded-For`): 1 behind nginx. The audit trail has that address; with 0 the header "
+        "counts for nothing.",
+    )
     web_workers: int = Field(1, ge=1, le=64, description="Web server processes.")
     web_threads: int = Field(32, ge=4, le=4096, description="Threads of each web server process.")
     stream_limit: int = Field(

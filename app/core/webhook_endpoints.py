@@ -119,6 +119,15 @@ def change(
     return endpoint
 
 
+def disable(session: Session, endpoint: WebhookEndpoint, actor: str) -> WebhookEndpoint:
+    """Let it hear of nothing new until somebody changes it; what is under way is still sent."""
+    if endpoint.disabled_at is None:
+        endpoint.disabled_at = session.scalars(select(func.clock_timestamp())).one()
+        audit.record(session, actor, "webhook_endpoint.disable", endpoint.id, endpoint.name)
+        session.flush()
+    return endpoint
+
+
 def _send_elsewhere(session: Session, endpoint: WebhookEndpoint) -> None:
     session.execute(
         update(WebhookDelivery)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from flask import Flask
 
 from app.pages import (
+    alerts,
+    audit,
     changes,
+    dead_letters,
     display,
     failures,
     files,
@@ -26,6 +29,7 @@ from app.pages import (
     tasks,
     timeline,
     views,
+    webhooks,
 )
 
 
@@ -42,6 +46,10 @@ def register(app: Flask) -> None:
         queue,
         failures,
         tasks,
+        alerts,
+        webhooks,
+        dead_letters,
+        audit,
         jobs,
         job_actions,
         job_bulk,

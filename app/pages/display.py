@@ -57,6 +57,11 @@ def visible(text: object) -> str:
     return _UNSEEN.sub(lambda found: f"⟨{ord(found[0]):04X}⟩", str(text))
 
 
+def capital(text: str) -> str:
+    """The text with its first letter large, the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def prose(text: object) -> Markup:
     """A sentence for people: what stands between backticks is set as code."""
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(visible(text)))))  # noqa: S704
@@ -186,8 +191,8 @@ def _coarse(seconds: float) -> str:
 def register(app: Flask) -> None:
     """Make the words above known to the templates."""
     for word in (
-        badge, visible, prose, number, short_number, percent, duration, rate, size, ordinal, clock,
-        clocks, clock_time, iso, ago,
+        badge, visible, capital, prose, number, short_number, percent, duration, rate, size, ordinal,
+        clock, clocks, clock_time, iso, ago,
     ):  # fmt: skip
         app.add_template_filter(word)
     app.add_template_global(zone_word)

@@ -10,6 +10,7 @@ from flask import Blueprint, g, render_template, request
 
 from app.core import (
     admission,
+    attention,
     engines,
     incidents,
     job_stats,
@@ -82,6 +83,7 @@ def index() -> str:
     now = queue.overview(session)
     latest = overview.latest(session, since=window.since, until=window.until, **asked)
     coming = overview.up_next(session, **asked)
+    pauses = {pause.queue: pause for pause in queue_pauses.list_pauses(session)}
     return render_template(
         "home/_now.html" if wants_fragment() else "home/index.html",
         window=window,
@@ -96,7 +98,8 @@ def index() -> str:
         health=worker_health.look(session, settings.worker_stale_seconds),
         machine=queue_stats.machine(),
         alive=queue_stats.count_active_workers(session, settings.worker_stale_seconds),
-        pauses={pause.queue: pause for pause in queue_pauses.list_pauses(session)},
+        pauses=pauses,
+        concerns=attention.look(session, settings, g.actor, figures.queues, pauses),
         incidents=(
             incidents.list_open(session, limit=_MOST_INCIDENTS + 1) if owner_name is None else []
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flask import Flask, request
+from flask import Flask, g, request
 
 # So many stand in the bar at the bottom of a narrow screen; the others are under "More".
 IN_BAR = 5
@@ -13,13 +13,17 @@ IN_BAR = 5
 @dataclass(frozen=True)
 class Entry:
     """Where it leads, its word and its icon; `g` and then `key` goes there, and `also` names other
-    blueprints that belong to it."""
+    blueprints that belong to it.
+
+    Who has not the scope that it needs is not led there.
+    """
 
     endpoint: str
     word: str
     icon: str
     key: str = ""
     also: tuple[str, ...] = ()
+    needs: str = "read"
 
     @property
     def is_current(self) -> bool:
@@ -41,11 +45,19 @@ ENTRIES = (
     Entry("queue.index", "Queue", "server", "q"),
     Entry("failures.index", "Failures", "triangle-alert", "f"),
     Entry("tasks.index", "Tasks", "list-checks", "a"),
+    Entry("alerts_page.index", "Alerts", "bell", "l", needs="operate"),
+    Entry("webhooks.index", "Webhooks", "webhook", "w", also=("dead_letters_page",)),
+    Entry("audit_page.index", "Audit", "scroll-text", "u", needs="admin"),
     Entry("description.index", "API", "braces", "i"),
 )
 
 
 def register(app: Flask) -> None:
     """Make the list known to the templates."""
-    app.add_template_global(ENTRIES, "navigation")  # type: ignore[arg-type]
+    app.context_processor(lambda: {"navigation": _open_to_the_reader()})
     app.add_template_global(IN_BAR, "most_in_bar")  # type: ignore[arg-type]
+
+
+def _open_to_the_reader() -> tuple[Entry, ...]:
+    scopes = g.actor.scopes if g.get("actor") else frozenset()
+    return tuple(entry for entry in ENTRIES if entry.needs in scopes)

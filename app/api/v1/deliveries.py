@@ -10,7 +10,7 @@ from pydantic import Field
 from app.api.openapi import Answer, Limit, Query, describe, read_query
 from app.api.v1.objects import page, unix
 from app.auth import needs
-from app.core import batches, delivery_log, webhook_endpoints
+from app.core import batches, delivery_log, redeliveries, webhook_endpoints
 from app.core.models import WebhookDelivery, WebhookTry
 from app.extensions import db
 
@@ -69,6 +69,20 @@ def of_endpoint(webhook_endpoint_id: str) -> dict[str, Any]:
     asked = read_query(DeliveryQuery)
     endpoint = webhook_endpoints.get(db.session(), webhook_endpoint_id, g.actor.owner_filter)
     return _page(asked, endpoint_id=endpoint.id)
+
+
+@blueprint.post("/webhook_endpoints/<webhook_endpoint_id>/deliveries/<delivery_id>/redeliver")
+@needs("submit")
+@describe(answer=Delivery, errors=(409,))
+def redeliver(webhook_endpoint_id: str, delivery_id: str) -> dict[str, Any]:
+    """Have a delivery of an endpoint sent once more, now."""
+    session = db.session()
+    endpoint = webhook_endpoints.get(session, webhook_endpoint_id, g.actor.owner_filter)
+    delivery = redeliveries.redeliver(
+        session, delivery_id, g.actor.owner_filter, g.actor.label, endpoint_id=endpoint.id
+    )
+    session.commit()
+    return _delivery(delivery, delivery_log.tries_of(session, [delivery.id])[delivery.id])
 
 
 @blueprint.get("/batches/<batch_id>/deliveries")

@@ -191,6 +191,17 @@ def delete(webhook_endpoint_id: str) -> dict[str, Any]:
     return {"id": webhook_endpoint_id, "object": "webhook_endpoint.deleted", "deleted": True}
 
 
+@blueprint.post("/webhook_endpoints/<webhook_endpoint_id>/disable")
+@needs("submit")
+@describe(answer=Endpoint)
+def disable(webhook_endpoint_id: str) -> dict[str, Any]:
+    """Let an endpoint hear of nothing new until it is changed."""
+    session = db.session()
+    endpoint = webhook_endpoints.disable(session, _found(webhook_endpoint_id), g.actor.label)
+    session.commit()
+    return _endpoint(endpoint)
+
+
 @blueprint.post("/webhook_endpoints/<webhook_endpoint_id>/rotate_secret")
 @needs("submit")
 @describe(body=Rotation, answer=EndpointWithSecret)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ARRAY, ForeignKey, Identity, Text, text
+from sqlalchemy import ARRAY, ForeignKey, Identity, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.core.models.base import Base, CreatedAt
@@ -71,9 +71,19 @@ class SignInLink(Base):
 
 
 class AuditEntry(Base):
-    """Who did what to which object, written in the action's own transaction."""
+    """Who did what to which object, written in the action's own transaction.
+
+    `address` is the network address that asked; None for what was asked on the machine itself. A key
+    acts for a person: the index on actors has who that is.
+    """
 
     __tablename__ = "audit_entry"
+    __table_args__ = (
+        Index("audit_entry_at_idx", "at", "id"),
+        Index("audit_entry_actor_idx", text("split_part(actor, ' (key ', 1)"), "at", "id"),
+        Index("audit_entry_action_idx", "action", "at", "id"),
+        Index("audit_entry_object_idx", "object_id", "at", "id"),
+    )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     at: Mapped[CreatedAt]
@@ -81,3 +91,4 @@ class AuditEntry(Base):
     action: Mapped[str]
     object_id: Mapped[str]
     details: Mapped[str] = mapped_column(server_default=text("''"))
+    address: Mapped[str | None]

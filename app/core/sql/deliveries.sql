@@ -45,3 +45,20 @@ RETURNING delivery.id, delivery.type, delivery.url, delivery.host, delivery.payl
 UPDATE webhook_delivery
 SET claimed_until = NULL
 WHERE status = 'pending' AND claimed_until IS NOT NULL;
+
+-- name: standings
+-- One short walk down webhook_delivery_endpoint_idx for each endpoint, however much it was told.
+SELECT asked.id AS endpoint_id,
+       max(newest.created_at) AS last_at,
+       (array_agg(newest.status ORDER BY newest.created_at DESC))[1] AS last_status,
+       count(*) FILTER (WHERE newest.status <> 'pending' AND NOT newest.is_test) AS ended,
+       count(*) FILTER (WHERE newest.status = 'dead' AND NOT newest.is_test) AS dead
+FROM unnest(CAST(:endpoint_ids AS text[])) AS asked (id)
+CROSS JOIN LATERAL (
+    SELECT created_at, status, is_test
+    FROM webhook_delivery
+    WHERE endpoint_id = asked.id
+    ORDER BY created_at DESC
+    LIMIT :judged
+) AS newest
+GROUP BY asked.id;
