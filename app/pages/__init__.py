@@ -5,12 +5,15 @@ from __future__ import annotations
 from flask import Flask
 
 from app.pages import (
+    batch_requests,
     changes,
     display,
     failures,
     files,
     fragments,
     history,
+    history_compare,
+    history_exports,
     home,
     job_actions,
     job_bulk,
@@ -36,6 +39,9 @@ def register(app: Flask) -> None:
         home,
         timeline,
         history,
+        history_compare,
+        history_exports,
+        batch_requests,
         queue,
         failures,
         tasks,

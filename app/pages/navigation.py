@@ -34,7 +34,12 @@ ENTRIES = (
         "briefcase",
         also=("job_actions", "job_bulk", "job_log", "job_stats", "job_values"),
     ),
-    Entry("history.index", "History", "history"),
+    Entry(
+        "history.index",
+        "History",
+        "history",
+        also=("history_compare", "history_exports", "batch_requests"),
+    ),
     Entry("queue.index", "Queue", "server"),
     Entry("failures.index", "Failures", "triangle-alert"),
     Entry("tasks.index", "Tasks", "list-checks"),

@@ -2,7 +2,18 @@
 
 from app.core.models.alerts import ALERT_KINDS, Alert, AlertRule
 from app.core.models.base import Base
-from app.core.models.batches import FINAL, IS_OPEN, STATUSES, Batch, Request, Result, Suspect
+from app.core.models.batches import (
+    BATCH_WORDS,
+    FINAL,
+    IS_OPEN,
+    MILLIRATE,
+    RUN_MS,
+    STATUSES,
+    Batch,
+    Request,
+    Result,
+    Suspect,
+)
 from app.core.models.defer import IdempotencyKey, JobDependency
 from app.core.models.files import PURPOSES, File
 from app.core.models.jobs import (
@@ -46,16 +57,19 @@ from app.core.models.workers import Worker
 
 __all__ = [
     "ALERT_KINDS",
+    "BATCH_WORDS",
     "DELIVERY_STATUSES",
     "DIMENSIONS",
     "FINAL",
     "IS_OPEN",
     "JOB_FINAL",
     "JOB_STATUSES",
+    "MILLIRATE",
     "MISSED_POLICIES",
     "OVERLAP_POLICIES",
     "PURPOSES",
     "RISK_LEVELS",
+    "RUN_MS",
     "SPANS",
     "STATUSES",
     "Adoption",
