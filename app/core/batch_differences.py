@@ -47,7 +47,7 @@ class Side:
 class Difference:
     """A request that stands or reads differently: one side for each batch.
 
-    `differs_at` is where its answers part, in characters, if all have one.
+    `differs_at` is where its answers part, in characters, if all have one and the same status.
     """
 
     custom_id: str
@@ -164,7 +164,9 @@ def _is_first(sides: Sequence[Side], way: Way, number: int) -> bool:
 def _difference(custom_id: str, sides: list[Side]) -> Difference | None:
     if all(side.said == sides[0].said for side in sides):
         return None
-    texts = [side.words for side in sides if side.words is not None]
+    texts = [
+        side.words for side in sides if side.words is not None and side.status == sides[0].status
+    ]
     return Difference(custom_id, sides, _parting(texts) if len(texts) == len(sides) else None)
 
 

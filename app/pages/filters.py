@@ -220,7 +220,7 @@ def _statuses(args: MultiDict[str, str]) -> tuple[str, ...]:
     """Several, each given by itself or all between commas."""
     asked = {word for value in args.getlist("status") for word in value.split(",") if word}
     if not asked <= set(STATUSES):
-        raise Invalid(f"status must be of {', '.join(STATUSES)}.", param="status")
+        raise Invalid(f"status must be one or more of {', '.join(STATUSES)}.", param="status")
     return tuple(word for word in STATUSES if word in asked)
 
 
