@@ -97,13 +97,16 @@
       button.type = "button";
       button.className = "chip";
       button.dataset.unpick = id;
-      button.setAttribute("aria-label", `Uncheck ${id}`);
+      button.title = id;
+      const verb = document.createElement("span");
+      verb.className = "sr";
+      verb.textContent = "Uncheck ";
       const icon = document.createElementNS("http://www.w3.org/2000/svg", "svg");
       icon.setAttribute("class", "icon");
       icon.setAttribute("aria-hidden", "true");
       icon.append(document.createElementNS("http://www.w3.org/2000/svg", "use"));
       icon.firstChild.setAttribute("href", "#icon-x");
-      button.append(id.length > 20 ? `${id.slice(0, 12)}…${id.slice(-6)}` : id, icon);
+      button.append(verb, id.length > 20 ? `${id.slice(0, 12)}…${id.slice(-6)}` : id, icon);
       item.append(button);
       return item;
     }));

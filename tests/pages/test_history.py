@@ -193,6 +193,7 @@ def test_every_column_sorts_by_a_click_on_its_head(open_page: Open, session: Ses
         assert own.get_attribute("aria-sort") in ("ascending", "descending")
         expect(page.locator("th[aria-sort=none]")).to_have_count(7)
     page.click("#sort-duration")
+    expect(page.locator("th.duration")).to_have_attribute("aria-sort", "descending")
     page.click("#sort-duration")
     expect(page).to_have_url(ends_with("/history?sort=duration&order=asc"))
     expect(rows).to_have_text(["batch_0", "batch_2", "batch_1"])
