@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from app.core import users
 from app.core.batch_matching import owners_of
-from app.core.models import MILLIRATE, RUN_MS, Batch
+from app.core.models import RUN_MS, Batch
 
 Sort = Literal["created", "batch", "status", "model", "requests", "duration", "throughput", "user"]
 Order = Literal["asc", "desc"]
@@ -79,7 +79,12 @@ _STRETCHES: dict[Sort, tuple[Stretch, ...]] = {
     ),
     "requests": (Stretch("all", (_key("total", Batch.total, int), _NUMBER)),),
     "duration": (Stretch("all", (_key("run_ms", RUN_MS, int), _NUMBER), _HAS_RUN), _NOT_RUN),
-    "throughput": (Stretch("all", (_key("rate", MILLIRATE, int), _NUMBER), _HAS_RUN), _NOT_RUN),
+    "throughput": (
+        Stretch(
+            "all", (_key("millirate", Batch.millirate, int), _NUMBER), Batch.millirate.is_not(None)
+        ),
+        _NOT_RUN,
+    ),
 }
 SORTS: tuple[Sort, ...] = (*_STRETCHES, "user")
 

@@ -269,3 +269,17 @@ def test_figures_are_of_what_the_filters_find_in_steps_without_gaps(session: Ses
     assert sum(sums.tokens for _, sums in figures.steps) == whole.tokens > 0
     assert batch_figures.read(session, BatchFilters(model="other"), NOW).whole.batches == 1
     assert batch_figures.read(session, BatchFilters(model="none"), NOW).steps == []
+
+
+def test_counting_new_results_touches_no_index_of_a_batch(session: Session) -> None:
+    """Else every count, four a second of a running batch, writes all of its indexes anew."""
+    counted = (
+        "completed|failed|input_tokens|cached_tokens|output_tokens|reasoning_tokens"
+        "|first_result_at|last_result_at"
+    )
+    definitions = session.scalars(
+        text("SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = 'batch'::regclass")
+    ).all()
+    assert len(definitions) > 10
+    for definition in definitions:
+        assert not re.search(rf"\b({counted})\b(?!')", definition), definition

@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     ColumnElement,
+    Computed,
     ForeignKey,
     Identity,
     Index,
@@ -43,16 +44,17 @@ _CREATED_SECONDS = (
     " - '1970-01-01 00:00:00+00'::timestamp with time zone))::bigint)"
 )
 
-# Whole milliseconds from the first request's start to the end, and thousandths of a request per
-# second of them; null until a batch that has run has ended. As Postgres writes them: an index on
-# exactly these words serves the order by them.
+# Whole milliseconds from the first request's start to the end; null until a batch that has run has
+# ended. As Postgres writes it: an index on exactly these words serves the order by them.
 _RUN_MS = (
-    "((EXTRACT(epoch FROM (COALESCE(completed_at, failed_at, expired_at, cancelled_at)"
-    " - in_progress_at)) * (1000)::numeric))::bigint"
+    "(EXTRACT(epoch FROM COALESCE(completed_at, failed_at, expired_at, cancelled_at)"
+    " - in_progress_at) * 1000::numeric)::bigint"
 )
-_MILLIRATE = f"(((completed + failed) * 1000000) / GREATEST({_RUN_MS}, (1)::bigint))"
 RUN_MS: ColumnElement[int] = literal_column(f"({_RUN_MS})", BigInteger)
-MILLIRATE: ColumnElement[int] = literal_column(_MILLIRATE, BigInteger)
+_MILLIRATE = (
+    f"CASE WHEN ({_RUN_MS}) IS NOT NULL"
+    f" THEN (completed + failed) * 1000000 / GREATEST({_RUN_MS}, 1::bigint) ELSE NULL::bigint END"
+)
 
 # What a batch is called: its id, its file and its metadata, in small letters.
 BATCH_WORDS: ColumnElement[str] = literal_column(
@@ -100,9 +102,9 @@ class Batch(Base):
         ),
         Index(
             "batch_rate_idx",
-            text(_MILLIRATE),
+            "millirate",
             "number",
-            postgresql_where=text(f"{_RUN_MS} IS NOT NULL"),
+            postgresql_where=text("millirate IS NOT NULL"),
         ),
         Index(
             "batch_without_run_idx",
@@ -172,6 +174,11 @@ class Batch(Base):
     cached_tokens: Mapped[int] = mapped_column(server_default=text("0"))
     output_tokens: Mapped[int] = mapped_column(server_default=text("0"))
     reasoning_tokens: Mapped[int] = mapped_column(server_default=text("0"))
+    # Thousandths of a request per second of an ended run. A column, since an index on the expression
+    # would make every count of new results write all indexes anew.
+    millirate: Mapped[int | None] = mapped_column(
+        Computed(_MILLIRATE, persisted=True), deferred=True
+    )
     # With what
     engine: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     model_load_seconds: Mapped[float | None]
