@@ -55,7 +55,7 @@ def connect_args() -> dict[str, Any]:
 def is_ours(name: str | None, kind: str, parents: Any) -> bool:
     """Procrastinate's tables and the partitions are no business of autogenerate's."""
     if kind == "index":
-        return name != "job_search_words_idx"  # made where the server offers trigrams
+        return name not in record.WORD_INDEXES  # made where the server offers trigrams
     return kind != "table" or not _FOREIGN.match(name or "")
 
 

@@ -116,6 +116,7 @@ def create(
         id=new_id("batch"),
         owner_id=owner_id,
         input_file_id=request.input_file_id,
+        input_filename=file.filename,
         endpoint=request.endpoint,
         completion_window=request.completion_window,
         priority=request.priority,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -101,16 +101,29 @@ def _has_workers(connection: Connection) -> bool:
     )
 
 
+# Parts of words are found by them: of jobs, and of batches by id, file name and metadata
+# (app.core.models.BATCH_WORDS).
+WORD_INDEXES: dict[str, LiteralString] = {
+    "job_search_words_idx": "job_search USING gin (words gin_trgm_ops)",
+    "batch_words_idx": (
+        "batch USING gin (lower(id || ' ' || COALESCE(input_filename, '') || ' '"
+        " || COALESCE(metadata::text, '')) gin_trgm_ops)"
+    ),
+}
+
+
 def _index_words(connection: Connection) -> None:
-    """The index for searches, where the server offers trigrams; without it they read more."""
-    row = connection.execute(
-        "SELECT to_regclass('job_search_words_idx') IS NULL"
-        " AND EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_trgm')"
-    ).fetchone()
-    if row == (True,):
-        connection.execute(
-            "CREATE INDEX job_search_words_idx ON job_search USING gin (words gin_trgm_ops)"
-        )
+    """The indexes for searches, where the server offers trigrams; without them they read more."""
+    for name, on in WORD_INDEXES.items():
+        row = connection.execute(
+            "SELECT to_regclass(%s) IS NULL"
+            " AND EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_trgm')",
+            [name],
+        ).fetchone()
+        if row == (True,):
+            connection.execute(
+                sql.SQL("CREATE INDEX {} ON ").format(sql.Identifier(name)) + sql.SQL(on)
+            )
 
 
 def remove(connection: Connection) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -190,6 +190,18 @@ def read_page(
         },
     ).all()
     return [output_line(row) for row in rows], rows[-1].line if rows else after_line
+
+
+def lines_of(session: Session, batch_number: int) -> Iterator[bytes]:
+    """All results that exist now, in pages; in between the connection is free, however slowly
+    the client reads."""
+    line = 0
+    while True:
+        lines, line = read_page(session, batch_number, after_line=line)
+        session.rollback()
+        if not lines:
+            return
+        yield b"".join(lines)
 
 
 def list_failed(

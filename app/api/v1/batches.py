@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from flask import Blueprint, Response, g, request, stream_with_context
@@ -89,7 +88,8 @@ def cancel(batch_id: str) -> dict[str, Any]:
 def list_results(batch_id: str) -> Response:
     """The results that exist now, a JSON object a line, in input order, errors among them."""
     batch = _found(batch_id)
-    response = Response(stream_with_context(_lines(batch)), mimetype="application/x-ndjson")
+    lines = results.lines_of(db.session(), batch.number)
+    response = Response(stream_with_context(lines), mimetype="application/x-ndjson")
     response.headers["X-Incomplete"] = "false" if batches.is_final(batch) else "true"
     return response
 
@@ -156,15 +156,3 @@ def _described(batch: Batch) -> dict[str, Any]:
     place = None if batches.is_final(batch) else queue.positions(db.session()).get(batch.id)
     reasons = admission.batch_reasons(db.session(), current_settings(), [batch])
     return batch_object(batch, place, reasons.get(batch.id))
-
-
-def _lines(batch: Batch) -> Iterator[bytes]:
-    """In pages; in between the connection is free, however slowly the client reads."""
-    session = db.session()
-    line = 0
-    while True:
-        lines, line = results.read_page(session, batch.number, after_line=line)
-        session.rollback()
-        if not lines:
-            return
-        yield b"".join(lines)

@@ -2,7 +2,17 @@
 
 from app.core.models.alerts import ALERT_KINDS, Alert, AlertRule
 from app.core.models.base import Base
-from app.core.models.batches import FINAL, IS_OPEN, STATUSES, Batch, Request, Result, Suspect
+from app.core.models.batches import (
+    BATCH_WORDS,
+    FINAL,
+    IS_OPEN,
+    RUN_MS,
+    STATUSES,
+    Batch,
+    Request,
+    Result,
+    Suspect,
+)
 from app.core.models.defer import IdempotencyKey, JobDependency
 from app.core.models.files import PURPOSES, File
 from app.core.models.jobs import (
@@ -47,6 +57,7 @@ from app.core.models.workers import Worker, WorkerSample
 
 __all__ = [
     "ALERT_KINDS",
+    "BATCH_WORDS",
     "DELIVERY_STATUSES",
     "DIMENSIONS",
     "FINAL",
@@ -57,6 +68,7 @@ __all__ = [
     "OVERLAP_POLICIES",
     "PURPOSES",
     "RISK_LEVELS",
+    "RUN_MS",
     "SPANS",
     "STATUSES",
     "Adoption",

@@ -7,13 +7,18 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    BigInteger,
     CheckConstraint,
+    ColumnElement,
+    Computed,
     ForeignKey,
     Identity,
     Index,
     Integer,
     PrimaryKeyConstraint,
     SmallInteger,
+    Text,
+    literal_column,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -37,6 +42,25 @@ FINAL = ("completed", "failed", "expired", "cancelled")
 _CREATED_SECONDS = (
     "(floor(EXTRACT(epoch FROM created_at"
     " - '1970-01-01 00:00:00+00'::timestamp with time zone))::bigint)"
+)
+
+# Whole milliseconds from the first request's start to the end; null until a batch that has run has
+# ended. As Postgres writes it: an index on exactly these words serves the order by them.
+_RUN_MS = (
+    "(EXTRACT(epoch FROM COALESCE(completed_at, failed_at, expired_at, cancelled_at)"
+    " - in_progress_at) * 1000::numeric)::bigint"
+)
+RUN_MS: ColumnElement[int] = literal_column(f"({_RUN_MS})", BigInteger)
+_MILLIRATE = (
+    f"CASE WHEN ({_RUN_MS}) IS NOT NULL"
+    f" THEN (completed + failed) * 1000000 / GREATEST({_RUN_MS}, 1::bigint) ELSE NULL::bigint END"
+)
+
+# What a batch is called: its id, its file and its metadata, in small letters.
+BATCH_WORDS: ColumnElement[str] = literal_column(
+    "lower(batch.id || ' ' || COALESCE(batch.input_filename, '') || ' '"
+    " || COALESCE(batch.metadata::text, ''))",
+    Text,
 )
 
 _OPEN = "status IN ('validating', 'in_progress', 'finalizing', 'cancelling')"
@@ -68,6 +92,32 @@ class Batch(Base):
             postgresql_where=text("idempotency_key IS NOT NULL"),
         ),
         Index("batch_fingerprint_idx", "fingerprint", "created_at"),
+        Index("batch_id_prefix_idx", "id", postgresql_ops={"id": "text_pattern_ops"}),
+        Index("batch_total_idx", "total", "number"),
+        Index(
+            "batch_run_idx",
+            text(f"({_RUN_MS})"),
+            "number",
+            postgresql_where=text(f"{_RUN_MS} IS NOT NULL"),
+        ),
+        Index(
+            "batch_rate_idx",
+            "millirate",
+            "number",
+            postgresql_where=text("millirate IS NOT NULL"),
+        ),
+        Index(
+            "batch_without_run_idx",
+            "created_at",
+            "number",
+            postgresql_where=text(f"{_RUN_MS} IS NULL"),
+        ),
+        Index(
+            "batch_metadata_idx",
+            "metadata",
+            postgresql_using="gin",
+            postgresql_ops={"metadata": "jsonb_path_ops"},
+        ),
         CheckConstraint(f"status IN {STATUSES}", name="status"),
         CheckConstraint("priority BETWEEN -1 AND 1", name="priority"),
         CheckConstraint("(status = 'completed') = (completed_at IS NOT NULL)", name="completed_at"),
@@ -82,6 +132,7 @@ class Batch(Base):
     owner_id: Mapped[int] = mapped_column(ForeignKey("user_account.id"))
     # What was asked for
     input_file_id: Mapped[str]
+    input_filename: Mapped[str | None]  # as it was called when the batch was made
     endpoint: Mapped[str]
     completion_window: Mapped[str]
     priority: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
@@ -123,6 +174,11 @@ class Batch(Base):
     cached_tokens: Mapped[int] = mapped_column(server_default=text("0"))
     output_tokens: Mapped[int] = mapped_column(server_default=text("0"))
     reasoning_tokens: Mapped[int] = mapped_column(server_default=text("0"))
+    # Thousandths of a request per second of an ended run. A column, since an index on the expression
+    # would make every count of new results write all indexes anew.
+    millirate: Mapped[int | None] = mapped_column(
+        Computed(_MILLIRATE, persisted=True), deferred=True
+    )
     # With what
     engine: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     model_load_seconds: Mapped[float | None]
@@ -133,7 +189,15 @@ class Request(Base):
     """One line of a batch's file: where its bytes lie and in which order it is best asked."""
 
     __tablename__ = "request"
-    __table_args__ = (PrimaryKeyConstraint("batch_number", "line"),)
+    __table_args__ = (
+        PrimaryKeyConstraint("batch_number", "line"),
+        Index(
+            "request_custom_id_idx",
+            "batch_number",
+            "custom_id",
+            postgresql_ops={"custom_id": "text_pattern_ops"},
+        ),
+    )
 
     batch_number: Mapped[int] = mapped_column(Integer)
     line: Mapped[int] = mapped_column(Integer)
