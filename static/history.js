@@ -57,19 +57,8 @@
     if (event.target.name === "status" && event.target.closest("#status-menu")) sayStatuses();
   }, true);
 
-  // Tables behind charts stay open.
-  const open = new Set();
-  document.addEventListener("toggle", (event) => {
-    if (!event.target.matches?.("details.as-table")) return;
-    if (event.target.open) open.add(event.target.id);
-    else if (document.contains(event.target)) open.delete(event.target.id);
-  }, true);
-  let kept = [];
-  document.addEventListener("htmx:before:swap", () => { kept = [...open]; });
-
   document.addEventListener("htmx:after:swap", (event) => {
     const { target, response, sourceElement } = event.detail.ctx;
-    for (const id of kept) if ($(id)) $(id).open = true;
     if (!response || response.status >= 400 || idOf(target) !== "history-jobs") return;
     if (!sourceElement.closest("#history-filters")) followAddress();
     showPicks();

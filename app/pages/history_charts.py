@@ -9,7 +9,7 @@ from app.core.batch_figures import Figures, Sums
 from app.pages import charts
 from app.pages.display import number, short_number
 from app.pages.filters import STATUSES
-from app.pages.window_charts import STEP_WORDS, Chart, Tip, at
+from app.pages.window_charts import STEP_WORDS, Chart, Table, Tip, at
 
 # From the bottom of a bar to its top: what is done first.
 _STACK = ("completed", "cancelled", "failed", "in_progress", "queued")
@@ -19,14 +19,12 @@ Parts = Callable[[Sums], list[tuple[str, int]]]
 
 @dataclass(frozen=True)
 class Drawn:
-    """A chart with its heading, what its colours stand for, and the same as a table."""
+    """A chart with its heading, and what its colours stand for."""
 
     name: str
     title: str
     chart: Chart
     legend: list[tuple[str, str]]
-    columns: list[str]
-    rows: list[tuple[str, list[str]]]
 
 
 @dataclass(frozen=True)
@@ -99,14 +97,17 @@ def _drawn(
         top=words(most),
         sentence=_sentence(starts, totals, words, sum(whole), name, figures),
         tips=tips,
+        table=Table(
+            ("From (UTC)", *(word for _, word in legend)),
+            [
+                (starts[place], *(words(count) for _, count in column))
+                for place, column in enumerate(columns)
+                if totals[place]
+            ],
+        ),
         bars=charts.bars(columns),
     )
-    rows = [
-        (starts[place], [words(count) for _, count in column])
-        for place, column in enumerate(columns)
-        if totals[place]
-    ]
-    return Drawn(name, title, chart, legend, [word for _, word in legend], rows)
+    return Drawn(name, title, chart, legend)
 
 
 def _said(

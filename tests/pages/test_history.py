@@ -250,14 +250,14 @@ def test_the_charts_say_in_words_and_tables_what_they_draw(
     expect(page.locator("#chart-batches-sentence")).to_contain_text("3 in all")
     expect(page.locator("#chart-requests-sentence")).to_contain_text("120 in all")
     assert page.locator(".chart rect.failed").count() >= 2
-    page.click("#table-requests summary")
-    expect(page.locator("#table-requests tbody tr")).to_have_count(2)
-    expect(page.locator("#table-requests tbody tr").last).to_contain_text("90")
+    page.click("#chart-requests-table summary")
+    expect(page.locator("#chart-requests-table tbody tr")).to_have_count(2)
+    expect(page.locator("#chart-requests-table tbody tr").last).to_contain_text("90")
     # Open it stays, whatever is chosen.
     page.select_option("[name=model]", "other")
     expect(page.locator("#chart-requests-sentence")).to_contain_text("20 in all")
-    expect(page.locator("#table-requests tbody tr")).to_have_count(1)
-    expect(page.locator("#table-requests tbody tr")).to_be_visible()
+    expect(page.locator("#chart-requests-table tbody tr")).to_have_count(1)
+    expect(page.locator("#chart-requests-table tbody tr")).to_be_visible()
 
 
 def test_a_user_sees_and_finds_only_their_own(
@@ -289,8 +289,8 @@ def test_the_list_has_nothing_that_axe_finds(
     seed.fill(session, 30)
     page = open_page("/history?status=completed,failed&range=7d", width=width, color_scheme=theme)
     page.locator("[data-select]").first.check()
-    page.click("#table-batches summary")
-    expect(page.locator("#table-batches table")).to_be_visible()
+    page.click("#chart-batches-table summary")
+    expect(page.locator("#chart-batches-table table")).to_be_visible()
     assert violations(page) == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
