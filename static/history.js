@@ -25,7 +25,8 @@
 
   // The form follows the address where something else changed that.
   function followAddress() {
-    if (!form()) return;
+    // A batch that is open over the list has an address of its own.
+    if (!form() || location.pathname !== form().getAttribute("action")) return;
     const query = new URLSearchParams(location.search);
     const statuses = query.getAll("status").flatMap((each) => each.split(","));
     for (const control of form().querySelectorAll("[name]")) {
@@ -74,7 +75,7 @@
     if (!sourceElement.closest("#history-filters")) followAddress();
     showPicks();
   });
-  document.addEventListener("htmx:after:history:push", () => { if (document.querySelector("#history-jobs")) followAddress(); });
+  document.addEventListener("htmx:after:history:push", () => { followAddress(); });
 
   // What is picked to be compared, on whichever page of the list it was.
   const picked = new Set();
