@@ -32,6 +32,7 @@
     for (const control of form().querySelectorAll("[name]")) {
       if (control.type === "checkbox") control.checked = statuses.includes(control.value);
       else if (control.type === "radio") control.checked = control.value === (query.get(control.name) ?? "");
+      else if (control.type === "datetime-local" && query.get(control.name)?.length === 10) continue; // a day: the server has said it as a time
       else if (control !== document.activeElement || control.tagName === "SELECT") control.value = query.get(control.name) ?? "";
     }
     sayStatuses();
@@ -72,7 +73,7 @@
     const { target, response, sourceElement } = event.detail.ctx;
     for (const id of kept) if ($(id)) $(id).open = true;
     if (!response || response.status >= 400 || idOf(target) !== "history-jobs") return;
-    if (!sourceElement.closest("#history-filters")) followAddress();
+    if (sourceElement.id !== "history-jobs" && !sourceElement.closest("#history-filters")) followAddress();
     showPicks();
   });
   document.addEventListener("htmx:after:history:push", () => { followAddress(); });
