@@ -25,12 +25,14 @@
 
   // The form follows the address where something else changed that.
   function followAddress() {
-    if (!form()) return;
+    // A batch that is open over the list has an address of its own.
+    if (!form() || location.pathname !== form().getAttribute("action")) return;
     const query = new URLSearchParams(location.search);
     const statuses = query.getAll("status").flatMap((each) => each.split(","));
     for (const control of form().querySelectorAll("[name]")) {
       if (control.type === "checkbox") control.checked = statuses.includes(control.value);
       else if (control.type === "radio") control.checked = control.value === (query.get(control.name) ?? "");
+      else if (control.type === "datetime-local" && query.get(control.name)?.length === 10) continue; // a day: the server has said it as a time
       else if (control !== document.activeElement || control.tagName === "SELECT") control.value = query.get(control.name) ?? "";
     }
     sayStatuses();
@@ -60,10 +62,10 @@
   document.addEventListener("htmx:after:swap", (event) => {
     const { target, response, sourceElement } = event.detail.ctx;
     if (!response || response.status >= 400 || idOf(target) !== "history-jobs") return;
-    if (!sourceElement.closest("#history-filters")) followAddress();
+    if (sourceElement.id !== "history-jobs" && !sourceElement.closest("#history-filters")) followAddress();
     showPicks();
   });
-  document.addEventListener("htmx:after:history:push", () => { if (document.querySelector("#history-jobs")) followAddress(); });
+  document.addEventListener("htmx:after:history:push", () => { followAddress(); });
 
   // What is picked to be compared, on whichever page of the list it was.
   const picked = new Set();

@@ -179,7 +179,7 @@ def _unanswered(
         if len(found) >= most:
             return found, None
         after += _WINDOW
-    return found, after
+    return found, after if last is not None and after < last else None
 
 
 def listed(row: Any) -> Listed:

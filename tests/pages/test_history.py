@@ -223,6 +223,24 @@ def test_a_search_finds_while_it_is_typed_and_keeps_the_caret(
     expect(page.locator("#history-q")).to_have_value("")
 
 
+def test_a_batch_that_was_looked_at_leaves_the_filters_as_they_were(
+    open_page: Open, session: Session
+) -> None:
+    seed.add_batch(session, "failed", id="batch_a", model="one")
+    page = open_page("/history")
+    choose_status(page, "failed")
+    expect(page).to_have_url(ends_with("/history?status=failed"))
+    page.click("#open-batch_a")
+    expect(page.locator("#batch-dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#batch-dialog")).to_be_hidden()
+    expect(page).to_have_url(ends_with("/history?status=failed"))
+    expect(page.locator("[name=status]:checked")).to_have_count(1)
+    expect(page.locator("#status-said")).to_have_text("Status: 1")
+    page.select_option("[name=model]", "one")
+    expect(page).to_have_url(ends_with("/history?status=failed&model=one"))
+
+
 def test_an_address_that_cant_be_read_says_what_is_wrong(
     open_page: Open, session: Session, complaints: Complaints
 ) -> None:
