@@ -87,10 +87,10 @@ def test_without_scripts_a_form_keeps_the_choice_and_goes_back(
     assert 'data-theme="dark" data-density="compact"' in page
 
 
-@pytest.mark.parametrize("referer", ["https://evil.example/x", "http://localhost//evil.example", ""])
-def test_the_form_leads_to_no_other_site(
-    sign_in: Callable[..., FlaskClient], referer: str
-) -> None:
+@pytest.mark.parametrize(
+    "referer", ["https://evil.example/x", "http://localhost//evil.example", ""]
+)
+def test_the_form_leads_to_no_other_site(sign_in: Callable[..., FlaskClient], referer: str) -> None:
     client = sign_in()
     token = client.get("/history").text.split('name="csrf_token" value="')[1].split('"')[0]
     answer = client.post(
