@@ -122,7 +122,7 @@
   // The menu of the saved views: what is there is asked for when it opens; what is saved is the address of that moment.
   document.addEventListener("toggle", (event) => {
     if (event.target.id !== "views" || event.newState !== "open") return;
-    htmx.ajax("GET", $("palette").dataset.views, { source: $("views"), target: "#views-list", swap: "outerHTML", push: "false" });
+    htmx.ajax("GET", $("palette").dataset.views, { source: $("views"), target: "#views-list", swap: "outerMorph", push: "false" });
     $("views-name").focus();
   }, true);
   document.addEventListener("submit", (event) => {

@@ -87,7 +87,7 @@ def _show(refusal: StokerError | None = None, at_fault: int | None = None) -> Re
     )
     if refusal and wants_fragment():
         response.headers["HX-Retarget"] = "#views-list"
-        response.headers["HX-Reswap"] = "outerHTML"
+        response.headers["HX-Reswap"] = "outerMorph"
     return response
 
 

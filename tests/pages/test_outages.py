@@ -117,3 +117,43 @@ def test_a_page_that_is_opened_meanwhile_says_what_is_away(
         expect(page.locator("main")).to_contain_text(words)
     page.goto("/history")
     expect(page.locator("#job-batch_a")).to_be_visible()
+
+
+PAGES = ("/", "/timeline", "/jobs", "/history", "/queue", "/failures")
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_live_page_stays_dimmed_under_a_banner_and_usable_and_heals(
+    open_page: Open, settings: Settings, postgres: str, complaints: Complaints, path: str
+) -> None:
+    page = open_page(path)
+    wait_until_live(page)
+    region = page.locator("[data-live]").first
+    complaints.are_expected = True
+    with away(settings, postgres):
+        ask_until(page, "document.getElementById('banner').textContent.includes('reached')")
+        expect(page.locator("#banner")).to_contain_text(re.compile(r"from \d\d:\d\d:\d\d UTC"))
+        expect(page.locator("html")).to_have_attribute("data-connection", "stale")
+        expect(region).to_have_css("opacity", "0.7")
+        assert region.inner_text().strip()
+        page.keyboard.press("Control+k")  # what needs no database works
+        expect(page.locator("#palette-list li").first).to_be_visible()
+        page.keyboard.press("Escape")
+        page.click(".account")
+        page.check("#theme [value=dark]", force=True)
+        expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+        page.keyboard.press("Escape")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    ask_until(page, "document.getElementById('banner').childElementCount === 0")
+    expect(page.locator("#live-word")).to_have_text("Live")
+    expect(region).to_have_css("opacity", "1")
+
+
+def ask_until(page: Page, expression: str) -> None:
+    """Have the page refresh until it is so: a refresh may have begun before it could be."""
+    for _ in range(300):
+        if page.evaluate(expression):
+            return
+        page.evaluate("document.dispatchEvent(new Event('changed'))")
+        page.wait_for_timeout(100)
+    raise AssertionError(f"waited in vain: {expression}")
