@@ -20,12 +20,14 @@ FUZZ = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 LISTS = ["/v1/files", "/v1/batches", "/v1/jobs/history", "/v1/jobs/stats", "/v1/queue"]
+LISTS += ["/api/audit", "/api/events", "/api/overview", "/api/failures"]
 PARAMETERS = ["limit", "offset", "after", "order", "purpose", "status", "model"]
-PARAMETERS += ["start_date", "end_date"]
+PARAMETERS += ["start_date", "end_date", "since", "until", "cursor", "actor", "job_type"]
 FIELDS = ["input_file_id", "endpoint", "completion_window", "metadata", "priority", "webhook"]
 FIELDS += ["output_expires_after", "url", "seconds", "anchor", "events", "max_retries"]
 
 texts = some.text(max_size=40) | some.sampled_from(["asc", "24h", "created_at", "completed", "-1"])
+dates = some.datetimes().map(str)
 numbers = some.integers().map(str) | some.floats().map(str)
 plain = some.none() | some.booleans() | some.integers() | some.floats(allow_nan=False) | texts
 values = some.recursive(
@@ -47,7 +49,7 @@ def check(answer: Any) -> None:
 @pytest.mark.parametrize("path", LISTS)
 def test_no_query_makes_a_fault(client: FlaskClient, path: str) -> None:
     @FUZZ
-    @given(some.dictionaries(some.sampled_from(PARAMETERS), texts | numbers, max_size=4))
+    @given(some.dictionaries(some.sampled_from(PARAMETERS), texts | numbers | dates, max_size=4))
     def ask(query: dict[str, str]) -> None:
         check(client.get(path, query_string=query))
 

@@ -215,6 +215,11 @@ def violations(page: Page) -> list[Any]:
     )
     debugger = page.context.new_cdp_session(page)
     debugger.send("Runtime.evaluate", {"expression": AXE.read_text()})
+    # Nor is anything dimmed by a refresh that begins only now.
+    page.evaluate(
+        "document.querySelectorAll('[data-loading]')"
+        ".forEach(each => each.removeAttribute('data-loading'))"
+    )
     answer = debugger.send(
         "Runtime.evaluate",
         {
