@@ -37,6 +37,9 @@ ENTRIES = (
     Entry("history.index", "History", "history"),
     Entry("queue.index", "Queue", "server"),
     Entry("failures.index", "Failures", "triangle-alert"),
+    Entry("schedules_pages.index", "Schedules", "calendar-clock"),
+    Entry("events_pages.index", "Events", "bell"),
+    Entry("platform_jobs.index", "Platform", "gauge"),
     Entry("tasks.index", "Tasks", "list-checks"),
     Entry("description.index", "API", "braces"),
 )
