@@ -56,7 +56,7 @@ def places(session: Session, jobs: Iterable[Any]) -> dict[int, Place]:
         ids = select(Batch.job_id, Batch.id).where(Batch.job_id.in_(batches))
         for job_id, batch_id in session.execute(ids):
             place = known.get(batch_id)
-            if place is not None and place.position:
+            if job_id is not None and place is not None and place.position:
                 seconds = place.starts_in_seconds
                 starts_at = None if seconds is None else now + timedelta(seconds=seconds)
                 found[job_id] = Place(place.position, starts_at)

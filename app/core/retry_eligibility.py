@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.core import adoption, batches, tasks
 from app.core.db import driver_connection
-from app.core.models import JOB_FINAL, Batch, Job
+from app.core.models import FINAL, JOB_FINAL, Batch, Job
 from app.core.sql import statement
 from app.core.users import Actor
 
@@ -75,6 +75,6 @@ def _lost_batches(session: Session, ids: list[int]) -> dict[int, str]:
     for row in session.execute(query):
         if row.batch_id is None:
             lost[row.id] = "its batch is gone"
-        elif row.status not in batches.FINAL:
+        elif row.status not in FINAL:
             lost[row.id] = f"its batch has not ended: it is {row.status}"
     return lost

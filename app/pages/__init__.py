@@ -24,6 +24,7 @@ from app.pages import (
     queue,
     schedules,
     sign_in,
+    stats,
     tasks,
     timeline,
 )
@@ -42,6 +43,7 @@ def register(app: Flask) -> None:
         failures,
         schedules,
         events,
+        stats,
         tasks,
         jobs,
         job_actions,

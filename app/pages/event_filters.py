@@ -66,7 +66,7 @@ class EventFilters:
             ("verdict", _VERDICTS),
             ("range", RANGES),
         ):
-            _one_of(given[name], name, known)  # type: ignore[arg-type]
+            _one_of(given[name], name, known)
         return cls(**given)
 
     @property

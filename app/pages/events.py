@@ -106,7 +106,10 @@ def audit() -> ResponseReturnValue:
     try:
         if not ids:
             raise Conflict("None of these incidents is left.")
-        arguments = {"model": request.form.get("model", "")[:200], "incident_ids": ids}
+        model = request.form.get("model", "")
+        if model not in _judges():
+            raise Invalid("model must be one of those that write text here.", param="model")
+        arguments = {"model": model, "incident_ids": ids}
         deferred = defer(session, "batch_audit", arguments, g.actor, settings=current_settings())
     except _REFUSALS as refusal:
         session.rollback()

@@ -39,6 +39,7 @@ ENTRIES = (
     Entry("failures.index", "Failures", "triangle-alert"),
     Entry("schedules_pages.index", "Schedules", "calendar-clock"),
     Entry("events_pages.index", "Events", "bell"),
+    Entry("stats_pages.index", "Stats", "chart-column"),
     Entry("platform_jobs.index", "Platform", "gauge"),
     Entry("tasks.index", "Tasks", "list-checks"),
     Entry("description.index", "API", "braces"),

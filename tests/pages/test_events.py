@@ -159,14 +159,18 @@ def test_all_that_match_are_reviewed_but_not_what_came_later(
 def test_a_model_is_asked_about_what_is_picked(session: Session, sign_in: SignIn) -> None:
     first, second = add(session, "one", minutes=1), add(session, "two", minutes=2)
     client = sign_in()
-    assert "No model here writes text" in client.get(f"/events/audit?ids={first}").text
-    answer = post(client, "/events/audit", ids=[str(second), str(first)], model="org/judge")
+    asked = client.get(f"/events/audit?ids={first}&ids={second}").text
+    assert "Let a model judge 2 incidents?" in asked
+    assert '<option value="smollm2-135m-instruct"' in asked
+    answer = post(
+        client, "/events/audit", ids=[str(second), str(first)], model="smollm2-135m-instruct"
+    )
     assert answer.status_code == 303
     session.rollback()
     job = session.scalars(select(Job).where(Job.task == "batch_audit")).one()
-    assert job.arguments["model"] == "org/judge"
+    assert job.arguments["model"] == "smollm2-135m-instruct"
     assert job.arguments["incident_ids"] == [first, second]
-    refused = post(client, "/events/audit", ids=[str(first)], model="")
+    refused = post(client, "/events/audit", ids=[str(first)], model="org/absent")
     assert refused.status_code == 400
     assert "Not done." in refused.text
 
@@ -176,7 +180,10 @@ def test_an_export_has_the_lists_filters(session: Session, sign_in: SignIn) -> N
     answer = post(
         sign_in("ann", "user"),
         "/events/export",
-        **{"format": "json", "severity": "high", "reviewed": "no", "range": "7d"},
+        format="json",
+        severity="high",
+        reviewed="no",
+        range="7d",
     )
     assert answer.status_code == 303
     session.rollback()
