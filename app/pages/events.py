@@ -79,7 +79,8 @@ def show(incident_id: int) -> str:
     )
 
 
-@blueprint.get("/<any(review, audit):action>")
+@blueprint.get("/review", defaults={"action": "review"})
+@blueprint.get("/audit", defaults={"action": "audit"})
 def ask(action: str) -> str:
     """Say to how many incidents an action would be done, before it is done."""
     return _ask(action, request.args)

@@ -57,7 +57,10 @@ def index() -> str:
     )
 
 
-@blueprint.get("/<any(active, pending, completed, failed):kind>/")
+@blueprint.get("/active/", defaults={"kind": "active"})
+@blueprint.get("/pending/", defaults={"kind": "pending"})
+@blueprint.get("/completed/", defaults={"kind": "completed"})
+@blueprint.get("/failed/", defaults={"kind": "failed"})
 def list_jobs(kind: str) -> str:
     """The jobs of one kind, with what matters of it."""
     session = db.session()
@@ -97,7 +100,8 @@ def show(job_id: str) -> str:
     return render_template("platform/show.html", details=details, kind=None)
 
 
-@blueprint.get("/<job_id>/<any(retry, cancel):action>/")
+@blueprint.get("/<job_id>/retry/", defaults={"action": "retry"})
+@blueprint.get("/<job_id>/cancel/", defaults={"action": "cancel"})
 def ask(job_id: str, action: str) -> str:
     """Say what a retry or a cancellation would do, before it is done."""
     return _ask(job_id, action)

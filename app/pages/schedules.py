@@ -173,19 +173,20 @@ def change(schedule_id: str) -> ResponseReturnValue:
     return redirect(url_for("schedules_pages.show", schedule_id=schedule_id), 303)
 
 
-@blueprint.get("/<schedule_id>/<any(pause, resume, run, delete):action>")
+@blueprint.get("/<schedule_id>/<action>")
 def ask(schedule_id: str, action: str) -> str:
     """Say what an action would do, before it is done."""
-    return _ask(schedule_id, action)
+    return _ask(schedule_id, _known(action))
 
 
-@blueprint.post("/<schedule_id>/<any(pause, resume, run, delete):action>")
+@blueprint.post("/<schedule_id>/<action>")
 def act(schedule_id: str, action: str) -> ResponseReturnValue:
     """Pause, resume, run or delete a schedule."""
     authorize(g.actor, "submit")
     session = db.session()
+    do = _ACTIONS[_known(action)]
     try:
-        leads_to = _ACTIONS[action](session, schedule_id)
+        leads_to = do(session, schedule_id)
     except _REFUSALS as refusal:
         session.rollback()
         return _ask(schedule_id, action, refusal), refusal.http_status
@@ -226,6 +227,12 @@ _ACTIONS: dict[str, Callable[[Session, str], str]] = {
     "run": _run,
     "delete": _delete,
 }
+
+
+def _known(action: str) -> str:
+    if action not in _ACTIONS:
+        raise NotFound(f"There is nothing at {request.method} {request.path}.")
+    return action
 
 
 def _ask(schedule_id: str, action: str, refusal: StokerError | None = None) -> str:

@@ -239,6 +239,8 @@ def test_names_and_reasons_are_shown_and_never_obeyed(session: Session, sign_in:
 @pytest.mark.browser
 def test_the_form_says_what_a_cron_means_while_it_is_typed(open_page: Open) -> None:
     page = open_page("/schedules/new")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
     preview = page.locator("#schedule-preview")
     expect(preview).to_contain_text("Every weekday at 07:00 UTC")
     expect(preview.locator("li")).to_have_count(5)
@@ -249,6 +251,9 @@ def test_the_form_says_what_a_cron_means_while_it_is_typed(open_page: Open) -> N
     page.get_by_label("At an interval").check()
     expect(page.locator("[name=cron]")).to_be_hidden()
     expect(preview).to_contain_text("Every hour")
+    previews = [url for url in asked if "/preview" in url]
+    assert previews
+    assert not any("csrf_token" in url or "args" in url for url in previews)
     assert violations(page) == []
 
 
