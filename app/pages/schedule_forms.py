@@ -64,7 +64,9 @@ class Form:
     def read(cls, args: Mapping[str, str]) -> Form:
         """What was sent; what was not is as in an empty one."""
         usual = cls.new().given
-        return cls({name: args.get(name, usual[name]).strip() for name in _FIELDS})
+        return cls(
+            {name: args.get(name, usual[name]).replace("\0", "").strip() for name in _FIELDS}
+        )
 
     @classmethod
     def of(cls, schedule: Schedule) -> Form:
@@ -166,14 +168,18 @@ class Form:
     def _arguments(self) -> Any:
         text = self.given["args"] or "{}"
         try:
-            found = json.loads(text)
+            found = json.loads(text, parse_constant=_refuse_constant)
+            json.dumps(found, ensure_ascii=False).encode()
         except json.JSONDecodeError as fault:
             self.faults["args"] = (
                 f"This is no JSON at line {fault.lineno}, column {fault.colno}: {fault.msg}."
             )
             return {}
         except (ValueError, RecursionError):
-            self.faults["args"] = "This JSON is nested too deep, or has a number that is too long."
+            self.faults["args"] = (
+                "This JSON is nested too deep, or has half a character, NaN, Infinity or a number "
+                "that is too long."
+            )
             return {}
         if not isinstance(found, dict):
             self.faults["args"] = 'This must be a JSON object, such as {"format": "csv"}.'
@@ -193,6 +199,10 @@ class Form:
 
     def _moment(self, name: str) -> str | None:
         return self.given[name] or None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def local_runs(runs: list[datetime], timezone: str) -> list[str]:

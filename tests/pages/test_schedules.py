@@ -132,6 +132,11 @@ def test_a_long_history_comes_in_pages(session: Session, sign_in: SignIn) -> Non
         ({"args": "[1]"}, "args", "must be a JSON object"),
         ({"args": '{"format": "pdf"}'}, "args", "format: "),
         ({"args": '{"colour": "red"}'}, "args", "takes no argument &#39;colour&#39;"),
+        ({"args": '{"format": NaN}'}, "args", "NaN"),
+        ({"args": '{"\\ud800": 1}'}, "args", "half a character"),
+        ({"args": '{"job_type": "\\u0000"}'}, "args", "NUL"),
+        ({"args": "[" * 100_000}, "args", "nested too deep"),
+        ({"name": "\0"}, "name", "at least 1 character"),
         ({"name": ""}, "name", "at least 1 character"),
         ({"name": "taken"}, "name", "There is a schedule &#39;taken&#39; already."),
         ({"task": "nothing"}, "task", "There is no task &#39;nothing&#39;"),
@@ -153,7 +158,7 @@ def test_what_is_wrong_is_said_at_its_field_and_nothing_is_lost(
     assert said in answer.text[begin : answer.text.index("</span>", begin)]
     assert f'aria-describedby="fault-{place}"' in answer.text or place == "kind"
     for name, value in (fields | changed).items():
-        if name in ("name", "cron", "every", "at") and value:
+        if name in ("name", "cron", "every", "at") and value.strip("\0"):
             assert f'name="{name}" value="{value}"' in answer.text
     session.rollback()
     assert session.scalars(select(Schedule.name)).all() == ["taken"]

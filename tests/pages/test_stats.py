@@ -192,6 +192,8 @@ def test_the_page_is_for_everybody(
         page.locator(f"#{detail} summary").click()
     assert violations(page) == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.set_viewport_size({"width": 768, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.get_by_label("By queue").check()
     expect(page).to_have_url(re.compile("by=queue"))
     page.get_by_label("24 h").check()
