@@ -31,6 +31,8 @@ from app.core.users import Actor
 
 _MOST_ID = 2**63 - 1
 _MOST_LISTED = 1000
+# What was skipped is counted among so many of a schedule's latest firings.
+TALLIED = 50
 
 
 def list_schedules(session: Session, owner_id: int | None) -> Sequence[Schedule]:
@@ -233,6 +235,14 @@ def latest_firings(session: Session, schedules: Sequence[Schedule]) -> dict[int,
         statement("schedules", "latest_firings"), {"ids": [schedule.id for schedule in schedules]}
     )
     return {row.schedule_id: row for row in rows}
+
+
+def tallies(session: Session, schedules: Sequence[Schedule]) -> dict[int, Row[Any]]:
+    """How many of each schedule's latest TALLIED firings made a job, and how many were skipped."""
+    asked = {"ids": [schedule.id for schedule in schedules], "most": TALLIED}
+    return {
+        row.schedule_id: row for row in session.execute(statement("schedules", "tallies"), asked)
+    }
 
 
 def list_firings(

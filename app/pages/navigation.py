@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from flask import Flask, g, request
 
-# So many stand in the bar at the bottom of a narrow screen; the others are under "More".
+# So many stand in the bar at the bottom of a narrow screen, or in that of a wide one; the others are under
+# "More".
 IN_BAR = 5
+IN_WIDE_BAR = 8
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,10 @@ ENTRIES = (
     ),
     Entry("queue.index", "Queue", "server", "q"),
     Entry("failures.index", "Failures", "triangle-alert", "f"),
+    Entry("schedules_pages.index", "Schedules", "calendar-clock", "s"),
+    Entry("events_pages.index", "Events", "flag", "e"),
+    Entry("stats_pages.index", "Stats", "chart-column", "c"),
+    Entry("platform_jobs.index", "Platform", "gauge", "p"),
     Entry("tasks.index", "Tasks", "list-checks", "a"),
     Entry("alerts_page.index", "Alerts", "bell", "l", needs="operate"),
     Entry("webhooks.index", "Webhooks", "webhook", "w", also=("dead_letters_page",)),
@@ -62,6 +68,7 @@ def register(app: Flask) -> None:
     """Make the list known to the templates."""
     app.context_processor(lambda: {"navigation": _open_to_the_reader()})
     app.add_template_global(IN_BAR, "most_in_bar")  # type: ignore[arg-type]
+    app.add_template_global(IN_WIDE_BAR, "most_in_wide_bar")  # type: ignore[arg-type]
 
 
 def _open_to_the_reader() -> tuple[Entry, ...]:

@@ -1,0 +1,102 @@
+-- name: counts
+-- The jobs that ended in a window, by one dimension's name and by status, and where :by_step by steps
+-- of :step seconds from :origin, too: whole days (where a step is no shorter) and hours from the
+-- rollups that are right, the rest from the jobs themselves, in one snapshot as in tallies.sql.
+-- Histograms come only where there are no steps.
+WITH asked AS (
+    SELECT CAST(:since AS timestamptz) AS since, CAST(:until AS timestamptz) AS until,
+           CAST(:origin AS timestamptz) AS origin, CAST(:step AS double precision) AS step,
+           CAST(:by_step AS boolean) AS by_step
+), day AS (
+    SELECT begins_at
+    FROM asked JOIN rollup_span ON span = 'day' AND begins_at >= since
+        AND begins_at <= until - interval '24 hours'
+    WHERE (NOT by_step OR step >= 86400)
+      AND NOT EXISTS (
+          SELECT FROM dirty_hour
+          WHERE hour >= begins_at AND hour < begins_at + interval '24 hours'
+      )
+), hour AS (
+    SELECT begins_at
+    FROM asked JOIN rollup_span ON span = 'hour' AND begins_at >= since
+        AND begins_at <= until - interval '1 hour'
+    WHERE refreshed_at >= begins_at + interval '61 minutes'
+      AND NOT EXISTS (SELECT FROM dirty_hour WHERE dirty_hour.hour = begins_at)
+      AND date_trunc('day', begins_at, 'UTC') NOT IN (SELECT begins_at FROM day)
+), gap AS (
+    SELECT lower(range) AS since, upper(range) AS until
+    FROM unnest((
+        SELECT tstzmultirange(tstzrange(since, until)) - coalesce((
+            SELECT range_agg(range) FROM (
+                SELECT tstzrange(begins_at, begins_at + interval '24 hours') AS range FROM day
+                UNION ALL
+                SELECT tstzrange(begins_at, begins_at + interval '1 hour') FROM hour
+            ) AS counted
+        ), '{}')
+        FROM asked
+    )) AS range
+), rolled AS (
+    SELECT rollup.*
+    FROM asked JOIN rollup ON span = 'day' AND dimension = :dimension
+        AND begins_at >= since AND begins_at < until
+    WHERE begins_at IN (SELECT begins_at FROM day)
+    UNION ALL
+    SELECT rollup.*
+    FROM asked JOIN rollup ON span = 'hour' AND dimension = :dimension
+        AND begins_at >= since AND begins_at < until
+    WHERE begins_at IN (SELECT begins_at FROM hour)
+), ended AS (
+    SELECT CASE :dimension WHEN 'task' THEN task WHEN 'queue' THEN queue WHEN 'model' THEN model
+               ELSE status END AS name,
+           status, ended_at, wait_ms, CASE WHEN started_at IS NOT NULL THEN run_ms END AS run_ms
+    FROM gap CROSS JOIN LATERAL (
+        SELECT task, queue, model, status, ended_at, started_at, run_ms, wait_ms
+        FROM job WHERE ended_at >= gap.since AND ended_at < gap.until
+        OFFSET 0
+    ) AS job
+)
+SELECT name,
+       CASE WHEN by_step THEN floor(extract(epoch FROM begins_at - origin) / step)::int ELSE 0 END
+           AS step,
+       status, sum(jobs)::bigint AS jobs, sum(runs)::bigint AS runs, sum(run_ms)::bigint AS run_ms,
+       min(min_run_ms) AS min_run_ms, max(max_run_ms) AS max_run_ms,
+       string_agg(array_send(run_histogram), ''::bytea) FILTER (WHERE NOT by_step)
+           AS run_histograms,
+       string_agg(array_send(wait_histogram), ''::bytea) FILTER (WHERE NOT by_step)
+           AS wait_histograms,
+       NULL::bytea AS run_buckets, NULL::bytea AS wait_buckets
+FROM rolled CROSS JOIN asked
+GROUP BY 1, 2, 3
+UNION ALL
+SELECT name,
+       CASE WHEN by_step THEN floor(extract(epoch FROM ended_at - origin) / step)::int ELSE 0 END,
+       status, count(*), count(run_ms), coalesce(sum(run_ms), 0)::bigint, min(run_ms), max(run_ms),
+       NULL, NULL,
+       string_agg(int2send(width_bucket(run_ms, CAST(:bounds AS bigint[]))::int2), ''::bytea)
+           FILTER (WHERE NOT by_step),
+       string_agg(int2send(width_bucket(wait_ms, CAST(:bounds AS bigint[]))::int2), ''::bytea)
+           FILTER (WHERE NOT by_step)
+FROM ended CROSS JOIN asked
+WHERE name IS NOT NULL
+GROUP BY 1, 2, 3;
+
+-- name: owned_counts
+-- The same of one user's jobs, all of it from the jobs themselves.
+SELECT CASE :dimension WHEN 'task' THEN task WHEN 'queue' THEN queue WHEN 'model' THEN model
+           ELSE status END AS name,
+       CASE WHEN CAST(:by_step AS boolean)
+            THEN floor(extract(epoch FROM ended_at - CAST(:origin AS timestamptz))
+                       / CAST(:step AS double precision))::int ELSE 0 END AS step,
+       status, count(*) AS jobs, count(started_at) AS runs,
+       coalesce(sum(run_ms) FILTER (WHERE started_at IS NOT NULL), 0)::bigint AS run_ms,
+       min(run_ms) FILTER (WHERE started_at IS NOT NULL) AS min_run_ms,
+       max(run_ms) FILTER (WHERE started_at IS NOT NULL) AS max_run_ms,
+       NULL::bytea AS run_histograms, NULL::bytea AS wait_histograms,
+       string_agg(int2send(width_bucket(run_ms, CAST(:bounds AS bigint[]))::int2), ''::bytea)
+           FILTER (WHERE started_at IS NOT NULL AND NOT CAST(:by_step AS boolean)) AS run_buckets,
+       string_agg(int2send(width_bucket(wait_ms, CAST(:bounds AS bigint[]))::int2), ''::bytea)
+           FILTER (WHERE wait_ms IS NOT NULL AND NOT CAST(:by_step AS boolean)) AS wait_buckets
+FROM job
+WHERE owner_name = :owner_name AND ended_at >= :since AND ended_at < :until
+  AND (CAST(:dimension AS text) <> 'model' OR model IS NOT NULL)
+GROUP BY 1, 2, 3;
