@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -22,12 +23,15 @@ from app.core import (
     samples,
     worker_health,
 )
+from app.core.attention import Concern
+from app.core.models import Incident, QueuePause
 from app.core.samples import Machine
+from app.core.shared_answers import SharedAnswers
 from app.core.stats import StatsCache
 from app.extensions import current_settings, db
 from app.pages import sparks, window_charts
 from app.pages.display import about, number
-from app.pages.fragments import here, wants_fragment
+from app.pages.fragments import here, told_at, wants_fragment
 from app.pages.window import Window
 
 blueprint = Blueprint("home", __name__)
@@ -70,20 +74,38 @@ _figures = StatsCache[Figures](patience=20.0)
 _open = StatsCache[overview.Open](patience=5.0)
 
 
+@dataclass(frozen=True)
+class Now:
+    """How things stand, as all see it who look at one window; times are the reader's own affair."""
+
+    queue: dict[str, Any]
+    latest: Sequence[Any]
+    coming: Sequence[Any]
+    open: overview.Open
+    health: worker_health.Health
+    machine: queue_stats.Machine
+    alive: int
+    pauses: dict[str, QueuePause]
+    concerns: list[Concern]
+    incidents: Sequence[Incident]
+    holds: dict[int, str]
+
+
+# Those who were told of the same change ask at once: what one of them reads serves them all.
+_now = SharedAnswers[Now]()
+
+
 @blueprint.get("/")
 def index() -> str:
     """The page, or only what changes on it."""
     session = db.session()
-    settings = current_settings()
     window = Window.read(request.args)
     owner_name = g.actor.owner_name
-    asked: dict[str, Any] = {"task": window.type, "owner_name": owner_name}
     bind = session.get_bind()
     figures = _figures.get((bind, owner_name, window.key), lambda: _count(window, owner_name))
-    now = queue.overview(session)
-    latest = overview.latest(session, since=window.since, until=window.until, **asked)
-    coming = overview.up_next(session, **asked)
-    pauses = {pause.queue: pause for pause in queue_pauses.list_pauses(session)}
+    now = _now.get(
+        (bind, owner_name, g.actor.scopes, window.key), told_at(), lambda: _look(window, figures)
+    )
     return render_template(
         "home/_now.html" if wants_fragment() else "home/index.html",
         window=window,
@@ -92,8 +114,29 @@ def index() -> str:
         figures=figures,
         charts=window_charts.draw(figures.series),
         sparks=sparks.draw(figures.machine, figures.series.since, figures.series.until),
+        **vars(now),
+        most_incidents=_MOST_INCIDENTS,
+        models=_served_models(now.queue["worker"]["current_model"]),
+        queue_sentence=_queue_sentence(now.queue),
+        first_batch=first_batch_command(),
+        env_file=_env_file(),
+    )
+
+
+def _look(window: Window, figures: Figures) -> Now:
+    session, settings = db.session(), current_settings()
+    owner_name = g.actor.owner_name
+    asked: dict[str, Any] = {"task": window.type, "owner_name": owner_name}
+    latest = overview.latest(session, since=window.since, until=window.until, **asked)
+    coming = overview.up_next(session, **asked)
+    pauses = {pause.queue: pause for pause in queue_pauses.list_pauses(session)}
+    return Now(
+        queue=queue.overview(session),
+        latest=latest,
+        coming=coming,
         open=_open.get(
-            (bind, owner_name, window.type), lambda: overview.count_open(session, **asked)
+            (session.get_bind(), owner_name, window.type),
+            lambda: overview.count_open(session, **asked),
         ),
         health=worker_health.look(session, settings.worker_stale_seconds),
         machine=queue_stats.machine(),
@@ -103,14 +146,7 @@ def index() -> str:
         incidents=(
             incidents.list_open(session, limit=_MOST_INCIDENTS + 1) if owner_name is None else []
         ),
-        most_incidents=_MOST_INCIDENTS,
-        latest=latest,
-        coming=coming,
         holds=admission.reasons(session, settings, [*latest, *coming]),
-        models=_served_models(now["worker"]["current_model"]),
-        queue_sentence=_queue_sentence(now),
-        first_batch=first_batch_command(),
-        env_file=_env_file(),
     )
 
 

@@ -23,9 +23,10 @@ from app.core.errors import Invalid, NotFound
 from app.core.job_lists import Page, Wanted
 from app.core.models import Job
 from app.core.search_conditions import Search
+from app.core.shared_answers import SharedAnswers
 from app.core.status import shown
 from app.extensions import current_settings, db
-from app.pages.fragments import wants_fragment
+from app.pages.fragments import told_at, wants_fragment
 from app.pages.job_details import Details
 from app.pages.job_filters import JobFilters
 from app.pages.job_words import ACTIONS, Action
@@ -178,11 +179,15 @@ def _listed_anew(session: Session, filters: JobFilters, search: Search, now: dat
     return Listed(page, rows(session, page.jobs), now, 0)
 
 
+# Who was told of the same change counts once for all.
+_total = SharedAnswers[int]()
+
+
 def _page(session: Session, filters: JobFilters, search: Search, listed: Search) -> Page:
     sort, order = filters.order
     wanted = Wanted(sort, order, _PAGE_SIZE, 0, filters.cursor or None, _COLUMNS)
     if search == Search():
-        total = job_lists.count_all(session)
+        total = _total.get(session.get_bind(), told_at(), lambda: job_lists.count_all(session))
         return job_lists.page(session, listed.jobs, wanted, total=total)
     return job_search.find(session, listed, wanted).page
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -10,11 +11,13 @@ from flask.typing import ResponseReturnValue
 
 from app.core import engines, job_stats, queue_pauses, queue_stats, worker_health
 from app.core.errors import Invalid, NotFound, Refused, StokerError
+from app.core.models import QueuePause, Worker
 from app.core.queue_stats import QueueFigures
+from app.core.shared_answers import SharedAnswers
 from app.core.stats import StatsCache
 from app.core.users import authorize
 from app.extensions import current_settings, db
-from app.pages.fragments import here, wants_fragment
+from app.pages.fragments import here, told_at, wants_fragment
 
 blueprint = Blueprint("queue", __name__, url_prefix="/queue")
 
@@ -31,31 +34,56 @@ class Figures:
 _figures = StatsCache[Figures](patience=5.0)
 
 
+@dataclass(frozen=True)
+class Now:
+    """How things stand, as all of one user's pages show it."""
+
+    figures: Figures
+    pauses: dict[str, QueuePause]
+    workers: Sequence[Worker]
+    visible: set[int]
+    alive: int
+    health: worker_health.Health
+    machine: queue_stats.Machine
+    cleanup: queue_stats.Cleanup
+
+
+# Those who were told of the same change ask at once: what one of them reads serves them all.
+_now = SharedAnswers[Now]()
+
+
 @blueprint.get("")
 def index() -> str:
     """The page, or only what changes on it."""
-    session = db.session()
-    settings = current_settings()
-    owner_name = g.actor.owner_name
-    pauses = {pause.queue: pause for pause in queue_pauses.list_pauses(session)}
-    workers = queue_stats.list_workers(session)
-    running = [job_id for worker in workers for job_id in worker.running_job_ids]
+    key = (db.session().get_bind(), g.actor.owner_name)
     return render_template(
         "queue/_now.html" if wants_fragment() else "queue/index.html",
         here=here(),
         at=datetime.now(UTC),
+        **vars(_now.get(key, told_at(), _look)),
+        stale_seconds=current_settings().worker_stale_seconds,
+        may_pause="operate" in g.actor.scopes,
+    )
+
+
+def _look() -> Now:
+    session = db.session()
+    stale_seconds = current_settings().worker_stale_seconds
+    owner_name = g.actor.owner_name
+    pauses = {pause.queue: pause for pause in queue_pauses.list_pauses(session)}
+    workers = queue_stats.list_workers(session)
+    running = [job_id for worker in workers for job_id in worker.running_job_ids]
+    return Now(
         figures=_figures.get(
             (session.get_bind(), owner_name, *sorted(pauses)), lambda: _count(list(pauses))
         ),
         pauses=pauses,
         workers=workers,
         visible=queue_stats.owned(session, running, owner_name),
-        stale_seconds=settings.worker_stale_seconds,
-        alive=queue_stats.count_active_workers(session, settings.worker_stale_seconds),
-        health=worker_health.look(session, settings.worker_stale_seconds),
+        alive=queue_stats.count_active_workers(session, stale_seconds),
+        health=worker_health.look(session, stale_seconds),
         machine=queue_stats.machine(),
         cleanup=queue_stats.last_cleanup(session),
-        may_pause="operate" in g.actor.scopes,
     )
 
 
