@@ -16,7 +16,7 @@ from app.core import rollups, window_stats
 from app.core.window_stats import Line
 from app.pages import stats
 from tests.pages import record_seed
-from tests.pages.conftest import violations
+from tests.pages.conftest import violations, wait_until_live, wait_until_so
 
 pytestmark = pytest.mark.usefixtures("clear_jobs", "forget_figures")
 
@@ -178,6 +178,20 @@ def test_what_a_client_sends_is_never_our_fault(sign_in: SignIn, query: str, sta
     answer = sign_in().get(f"/stats?{query}")
     assert answer.status_code == status
     assert "<script>" not in re.sub(r"<script (defer )?src=", "", answer.text)
+
+
+@pytest.mark.browser
+def test_an_opened_table_stays_open_when_the_figures_are_fetched_anew(
+    open_page: Open, session: Session
+) -> None:
+    record_seed.add_job(session)
+    page = open_page("/stats")
+    wait_until_live(page)
+    page.locator("#courses-table summary").click()
+    with page.expect_response(lambda answer: "/stats" in answer.url):
+        page.evaluate("htmx.trigger(document.getElementById('stats'), 'refresh')")
+    wait_until_so(page, "!document.querySelector('#stats.htmx-request')")
+    expect(page.locator("#courses-table table")).to_be_visible()
 
 
 @pytest.mark.browser
