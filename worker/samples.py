@@ -65,7 +65,7 @@ class Family:
             "worker_memory_bytes": float(self._own.memory_info().rss),
         }
         before, self._engine = self._engine, {}
-        for process in self._below():
+        for process in engine_processes(self._own):
             with contextlib.suppress(psutil.Error):
                 # The same object is asked again: it knows since when it counts.
                 known = before.get(process.pid)
@@ -81,11 +81,13 @@ class Family:
                 self._engine[process.pid] = known if known == process else process
         return found
 
-    def _below(self) -> list[psutil.Process]:
-        session, found = os.getsid(0), []
-        with contextlib.suppress(psutil.Error):
-            for child in self._own.children(recursive=True):
-                with contextlib.suppress(OSError):
-                    if os.getsid(child.pid) != session:
-                        found.append(child)
-        return found
+
+def engine_processes(own: psutil.Process) -> list[psutil.Process]:
+    """Those below a worker that are in a session of their own."""
+    session, found = os.getsid(0), []
+    with contextlib.suppress(psutil.Error):
+        for child in own.children(recursive=True):
+            with contextlib.suppress(OSError):
+                if os.getsid(child.pid) != session:
+                    found.append(child)
+    return found

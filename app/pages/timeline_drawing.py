@@ -21,7 +21,6 @@ CURVE = 46.0
 ROW = 24.0
 BAR = 15.0
 PAD = 6.0
-_NAME_WIDTH = 46.0
 _TICKS = (
     *(timedelta(seconds=each) for each in (1, 2, 5, 10, 30)),
     *(timedelta(minutes=each) for each in (1, 2, 5, 10, 15, 30)),
@@ -74,6 +73,7 @@ class DrawnLane:
 
     name: str
     note: str
+    waiting: str
     y: float
     height: float
     bars: list[DrawnBar]
@@ -177,14 +177,15 @@ class Drawing:
             bars.append(drawn)
         strips = [self._strip(strip, y + PAD / 2) for strip in lane.strips]
         top = y + PAD / 2 + lane.rows * ROW + (ROW - BAR) / 2
+        waiting = f"{lane.waits:,} waiting" if lane.waits else ""
         waits = [self._wait(job, top + row * ROW) for row, job in enumerate(lane.waiting)]
-        return DrawnLane(name, _note(lane), y, height, bars, strips, waits)
+        return DrawnLane(name, _note(lane), waiting, y, height, bars, strips, waits)
 
     def _wait(self, job: Waiting, y: float) -> DrawnWait:
         end = self.x(self._now)
         x = min(self.x(job.since), end - PLOT * NARROWEST)
         width = round(end - x, 1)
-        label = f"◌ #{job.job_id}" if width >= _NAME_WIDTH + 8 else ""
+        label = _fitting(f"◌ #{job.job_id}", width)
         return DrawnWait(job.job_id, x, y, width, label, _waiting_tip(job, self._now))
 
     def _bar(self, bar: Bar, y: float, free_from: float) -> DrawnBar:
@@ -200,7 +201,7 @@ class Drawing:
             )
             wait_x = begun if x - begun >= 1 else None
         mark = {"failed": "✕", "cancelled": "⊘", "running": "◐"}.get(look, "")
-        label = f"{mark} #{bar.job_id}".strip() if width >= _NAME_WIDTH else mark
+        label = _fitting(f"{mark} #{bar.job_id}".strip(), width) or mark
         return DrawnBar(
             bar.job_id,
             bar.number,
@@ -242,14 +243,17 @@ class Drawing:
         return found
 
 
+def _fitting(words: str, width: float) -> str:
+    """The words, where the width has room for all of them."""
+    return words if width >= len(words) * timeline_machines.LETTER + 8 else ""
+
+
 def _note(lane: Lane) -> str:
     words = []
     if lane.runs or not lane.waits:
         words.append(f"{lane.runs:,} run{'' if lane.runs == 1 else 's'}")
     if lane.failed:
         words.append(f"{lane.failed:,} failed")
-    if lane.waits:
-        words.append(f"{lane.waits:,} waiting")
     return ", ".join(words)
 
 

@@ -13,8 +13,8 @@ CURVE = 34.0
 _BLOCK = 18.0
 _PAD = 6.0
 HEIGHT = CURVE + _BLOCK + 2 * _PAD
-# About as wide as a letter of a block's name.
-_LETTER = 6.6
+# About as wide as a letter.
+LETTER = 6.6
 _SHADES = 4
 
 
@@ -110,7 +110,7 @@ def _block(block: Block, y: float, x: Callable[[datetime], float], shade: int) -
     width = round(max(x(block.until) - left, 2.0), 1)
     name = " and ".join(block.models)
     short = name.rpartition("/")[2] if len(block.models) == 1 else name
-    room = int((width - 8) / _LETTER)
+    room = int((width - 8) / LETTER)
     label = short if len(short) <= room else f"{short[: room - 1]}…" if room >= 4 else ""
     return DrawnBlock(
         min(left, 1000 - width), y, width, shade, label, block.since, block.until, _tip(block, name)
@@ -154,5 +154,5 @@ def _bytes(value: float | None) -> str:
 
 def _note(machine: Machine, busy: str, memory: str) -> str:
     means = machine.figures
-    words = [_percent("mean", getattr(means, busy)), _percent("memory", getattr(means, memory))]
-    return ", ".join(word for word in words if word)
+    words = [_percent("", getattr(means, busy)), _percent("memory", getattr(means, memory))]
+    return ", ".join(word.strip() for word in words if word)

@@ -23,6 +23,7 @@ from app.core.settings import Settings, load_settings
 from tests.conftest import LiveServer, new_database, serve
 from tests.pages import record_seed
 from tests.pages.browser import launch
+from tests.pages.timeline_day import Day
 
 # What a page shows sooner or later; the limit only bounds a test that fails.
 PATIENCE_SECONDS = 30
@@ -96,6 +97,16 @@ def clear_jobs(session: Session) -> Iterator[None]:
     record_seed.clear(session)
     yield
     record_seed.clear(session)
+
+
+@pytest.fixture
+def day(session: Session) -> Iterator[Day]:
+    """Runs for the timeline; none is left for the next test."""
+    yield Day(session)
+    session.rollback()
+    tables = "job, attempt, job_transition, job_search, schedule, worker_sample"
+    session.execute(text(f"TRUNCATE {tables} CASCADE"))
+    session.commit()
 
 
 @pytest.fixture

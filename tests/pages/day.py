@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import insert, text
 from sqlalchemy.orm import Session
 
 from app.core.models import Attempt, Job, JobSearch, JobTransition, WorkerSample
+from app.core.samples import PERIOD_SECONDS
 
 _HOURS = 12
 _ERRORS = (
@@ -137,26 +138,27 @@ def _job(
 def _samples(session: Session, begun: list[tuple[datetime, Kind, float]], now: datetime) -> None:
     """A GPU that is busy while a batch runs; the model of the latest is loaded."""
     chance = random.Random(5)
-    worker_id = UUID(int=11)
+    rows: list[dict[str, Any]] = []
     batches = sorted((at, at + timedelta(minutes=long), kind.model) for at, kind, long in begun)
     at = now - timedelta(hours=_HOURS)
     while at < now:
-        at += timedelta(seconds=60)
+        at += timedelta(seconds=PERIOD_SECONDS)
         loaded = [model for begins_at, _, model in batches if begins_at <= at]
         busy = any(begins_at <= at < ends_at for begins_at, ends_at, _ in batches)
-        session.add(
-            WorkerSample(
-                at=at,
-                worker_id=worker_id,
-                host="gpu-1",
-                model=loaded[-1] if loaded else None,
-                gpu_utilization=chance.uniform(82, 99) if busy else chance.uniform(0, 4),
-                gpu_memory_percent=chance.uniform(86, 89) if loaded else 2.0,
-                cpu_percent=chance.uniform(20, 40) if busy else chance.uniform(2, 8),
-                memory_percent=chance.uniform(31, 36),
-                worker_cpu_percent=chance.uniform(1, 3),
-                worker_memory_bytes=210_000_000,
-                engine_cpu_percent=chance.uniform(12, 25) if busy else 0.4,
-                engine_memory_bytes=6_400_000_000 if loaded else None,
-            )
+        rows.append(
+            {
+                "at": at,
+                "worker_id": UUID(int=11),
+                "host": "gpu-1",
+                "model": loaded[-1] if loaded else None,
+                "gpu_utilization": chance.uniform(82, 99) if busy else chance.uniform(0, 4),
+                "gpu_memory_percent": chance.uniform(86, 89) if loaded else 2.0,
+                "cpu_percent": chance.uniform(20, 40) if busy else chance.uniform(2, 8),
+                "memory_percent": chance.uniform(31, 36),
+                "worker_cpu_percent": chance.uniform(1, 3),
+                "worker_memory_bytes": 210_000_000,
+                "engine_cpu_percent": chance.uniform(12, 25) if busy else 0.4,
+                "engine_memory_bytes": 6_400_000_000 if loaded else None,
+            }
         )
+    session.execute(insert(WorkerSample), rows)
