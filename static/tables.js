@@ -1,4 +1,4 @@
 // A picture's table stays as open as its reader left it, also when the page around it is refreshed.
-document.addEventListener("htmx:before:morph:attr", (event) => {
-  if (event.detail.attrName === "open" && event.target.matches("details.as-table")) event.preventDefault();
+htmx.registerExtension("open-tables", {
+  htmx_before_morph_attr: (element, { attrName }) => !(attrName === "open" && element.matches("details.as-table")),
 });

@@ -32,11 +32,15 @@
     drag = null;
     brush();
   }
-  // The click that follows belongs to what was done before it.
+  // The reader's click that follows, if one does, belongs to what was done before it.
   function swallowClick() {
-    const swallow = (click) => { click.preventDefault(); click.stopPropagation(); };
-    addEventListener("click", swallow, { capture: true, once: true });
-    setTimeout(() => removeEventListener("click", swallow, { capture: true }), 400);
+    const swallow = (click) => {
+      if (!click.isTrusted) return;
+      click.preventDefault();
+      click.stopPropagation();
+    };
+    addEventListener("click", swallow, { capture: true });
+    setTimeout(() => removeEventListener("click", swallow, { capture: true }), 300);
   }
 
   document.addEventListener("pointerdown", (event) => {
@@ -104,7 +108,7 @@
       else goTo(window_.since - (by / PLOT) * length, window_.until - (by / PLOT) * length);
     } else if (moved) {
       swallowClick();
-      setTimeout(() => goTo(timeAt(window_, Math.min(from, to)), timeAt(window_, Math.max(from, to))));
+      goTo(timeAt(window_, Math.min(from, to)), timeAt(window_, Math.max(from, to)));
     } else if (isHeld) {
       swallowClick();
     } else if (isTouch && !event.target.closest?.(MARKS)) {

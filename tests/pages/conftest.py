@@ -101,7 +101,9 @@ def clear_jobs(session: Session) -> Iterator[None]:
 
 @pytest.fixture
 def day(session: Session) -> Iterator[Day]:
-    """Runs for the timeline; none is left for the next test."""
+    """Runs for the timeline; none is left for the next test. To be asked for before `open_page`: what it
+    removes is then shown by no page any more.
+    """
     yield Day(session)
     session.rollback()
     tables = "job, attempt, job_transition, job_search, schedule, worker_sample"

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.browser
 Open = Callable[..., Page]
 
 
-def test_each_run_is_a_bar_that_says_all_about_it(open_page: Open, day: Day) -> None:
+def test_each_run_is_a_bar_that_says_all_about_it(day: Day, open_page: Open) -> None:
     jobs = busy(day)
     page = open_page(DAY)
 
@@ -56,7 +56,7 @@ def test_each_run_is_a_bar_that_says_all_about_it(open_page: Open, day: Day) -> 
     ],
 )
 def test_lanes_are_of_whatever_one_asks_for(
-    open_page: Open, day: Day, lanes: str, names: list[str]
+    day: Day, open_page: Open, lanes: str, names: list[str]
 ) -> None:
     busy(day)
     page = open_page(f"{DAY}&lanes={lanes}")
@@ -67,7 +67,7 @@ def test_lanes_are_of_whatever_one_asks_for(
 
 
 def test_a_running_job_grows_and_keeps_the_focus(
-    open_page: Open, session: Session, day: Day
+    day: Day, open_page: Open, session: Session
 ) -> None:
     began = (datetime.now(UTC) - timedelta(minutes=30) - NOON).total_seconds() / 60
     job = day.run("export", began, None)
@@ -87,7 +87,7 @@ def test_a_running_job_grows_and_keeps_the_focus(
 
 
 def test_what_still_runs_has_run_until_now_in_any_window(
-    open_page: Open, session: Session, day: Day
+    day: Day, open_page: Open, session: Session
 ) -> None:
     job = day.run("export", -60, None)
 
@@ -100,7 +100,7 @@ def test_what_still_runs_has_run_until_now_in_any_window(
 
 
 def test_on_a_narrow_screen_the_newest_is_seen_and_the_lanes_names_stay_through_a_refresh(
-    open_page: Open, session: Session, day: Day
+    day: Day, open_page: Open, session: Session
 ) -> None:
     day.run("export", (datetime.now(UTC) - timedelta(minutes=5) - NOON).total_seconds() / 60, None)
     page = open_page("/timeline?range=1h", width=390)
@@ -116,7 +116,7 @@ def test_on_a_narrow_screen_the_newest_is_seen_and_the_lanes_names_stay_through_
     expect(name).to_be_in_viewport()
 
 
-def test_the_picture_and_the_runs_are_taken_along(open_page: Open, day: Day) -> None:
+def test_the_picture_and_the_runs_are_taken_along(day: Day, open_page: Open) -> None:
     busy(day)
     page = open_page(DAY)
 
@@ -142,7 +142,7 @@ def test_the_picture_and_the_runs_are_taken_along(open_page: Open, day: Day) -> 
     assert png.value.path().read_bytes().startswith(b"\x89PNG")
 
 
-def test_nothing_that_a_name_says_is_obeyed(open_page: Open, day: Day) -> None:
+def test_nothing_that_a_name_says_is_obeyed(day: Day, open_page: Open) -> None:
     day.run(HOSTILE[:150], 0, 60, worker_name=HOSTILE[:150])
     day.run("export", 30, 75)
     page = open_page(f"{DAY}&lanes=worker")
@@ -174,7 +174,7 @@ def test_what_cant_be_read_in_the_address_is_named(
     expect(page.locator("main")).to_contain_text(words)
 
 
-def test_an_empty_window_says_whether_anything_hides_it(open_page: Open, day: Day) -> None:
+def test_an_empty_window_says_whether_anything_hides_it(day: Day, open_page: Open) -> None:
     page = open_page("/timeline")
     expect(page.locator(".empty")).to_contain_text("flask tasks run cleanup")
     busy(day)
@@ -188,7 +188,7 @@ def test_an_empty_window_says_whether_anything_hides_it(open_page: Open, day: Da
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390])
-def test_the_timeline_is_accessible(open_page: Open, day: Day, scheme: str, width: int) -> None:
+def test_the_timeline_is_accessible(day: Day, open_page: Open, scheme: str, width: int) -> None:
     busy(day)
     page = open_page(f"{DAY}&pair=export&with=run_batch", width=width, color_scheme=scheme)
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.browser
 Open = Callable[..., Page]
 
 
-def test_a_pair_of_types_shows_when_both_ran(open_page: Open, day: Day) -> None:
+def test_a_pair_of_types_shows_when_both_ran(day: Day, open_page: Open) -> None:
     busy(day)
     page = open_page(DAY)
 
@@ -35,7 +35,7 @@ def test_a_pair_of_types_shows_when_both_ran(open_page: Open, day: Day) -> None:
     expect(page.locator(".band-words")).to_have_count(0)
 
 
-def test_what_ran_beside_a_job_is_listed_by_the_time_in_common(open_page: Open, day: Day) -> None:
+def test_what_ran_beside_a_job_is_listed_by_the_time_in_common(day: Day, open_page: Open) -> None:
     jobs = busy(day)
     page = open_page(f"{DAY}&job={jobs['export'].id}")
 
@@ -48,7 +48,7 @@ def test_what_ran_beside_a_job_is_listed_by_the_time_in_common(open_page: Open, 
     expect(page.locator(f".bar.chosen[data-job='{jobs['export'].id}']")).to_have_count(1)
 
 
-def test_a_jobs_page_leads_to_the_time_in_which_it_ran(open_page: Open, day: Day) -> None:
+def test_a_jobs_page_leads_to_the_time_in_which_it_ran(day: Day, open_page: Open) -> None:
     jobs = busy(day)
     page = open_page(f"/jobs/{jobs['export'].id}")
 
@@ -61,7 +61,7 @@ def test_a_jobs_page_leads_to_the_time_in_which_it_ran(open_page: Open, day: Day
 
 
 def test_it_says_which_schedule_to_move_so_that_less_runs_at_once(
-    open_page: Open, session: Session, day: Day
+    day: Day, open_page: Open, session: Session
 ) -> None:
     day.run("run_batch", 0, 60)
     day.run("export", 0, 60)

@@ -47,7 +47,7 @@ def put_samples(session: Session, **figures: Any) -> None:
 
 
 def test_the_gpu_and_the_models_that_were_loaded_have_a_lane(
-    open_page: Open, session: Session, day: Day
+    day: Day, open_page: Open, session: Session
 ) -> None:
     busy(day)
     put_samples(session, gpu_utilization=80.0, gpu_memory_percent=90.0)
@@ -72,7 +72,7 @@ def test_the_gpu_and_the_models_that_were_loaded_have_a_lane(
 
 
 def test_without_a_gpu_the_lane_shows_the_processor_and_says_so(
-    open_page: Open, session: Session, day: Day
+    day: Day, open_page: Open, session: Session
 ) -> None:
     busy(day)
     put_samples(session)
@@ -90,7 +90,7 @@ def test_without_a_gpu_the_lane_shows_the_processor_and_says_so(
     )
 
 
-def test_a_machine_is_shown_where_nothing_ran(open_page: Open, session: Session, day: Day) -> None:
+def test_a_machine_is_shown_where_nothing_ran(day: Day, open_page: Open, session: Session) -> None:
     put_samples(session, host=HOSTILE[:100], model=HOSTILE[:100], gpu_utilization=1.0)
     page = open_page(DAY)
 
@@ -100,7 +100,7 @@ def test_a_machine_is_shown_where_nothing_ran(open_page: Open, session: Session,
 
 
 def test_an_open_table_stays_open_when_the_page_is_refreshed(
-    open_page: Open, session: Session, day: Day
+    day: Day, open_page: Open, session: Session
 ) -> None:
     began = (datetime.now(UTC) - timedelta(minutes=30) - NOON).total_seconds() / 60
     day.run("export", began, began + 5)
@@ -116,7 +116,7 @@ def test_an_open_table_stays_open_when_the_page_is_refreshed(
 
 
 def test_what_waits_now_is_an_open_bar_that_is_no_run(
-    open_page: Open, session: Session, day: Day
+    day: Day, open_page: Open, session: Session
 ) -> None:
     began = (datetime.now(UTC) - timedelta(minutes=30) - NOON).total_seconds() / 60
     day.run("export", began, began + 5)
@@ -148,7 +148,7 @@ def test_what_waits_now_is_an_open_bar_that_is_no_run(
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390])
 def test_the_lanes_of_machines_and_of_what_waits_are_accessible(
-    open_page: Open, session: Session, day: Day, scheme: str, width: int
+    day: Day, open_page: Open, session: Session, scheme: str, width: int
 ) -> None:
     busy(day)
     put_samples(session)

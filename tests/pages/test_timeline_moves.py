@@ -17,7 +17,7 @@ Open = Callable[..., Page]
 
 
 def test_a_stretch_is_chosen_by_dragging_and_the_way_back_is_kept(
-    open_page: Open, day: Day
+    day: Day, open_page: Open
 ) -> None:
     jobs = busy(day)
     page = open_page(DAY)
@@ -38,7 +38,7 @@ def test_a_stretch_is_chosen_by_dragging_and_the_way_back_is_kept(
     expect(page.locator(".bar")).to_have_count(6)
 
 
-def test_the_wheel_zooms_with_control_and_scrolls_without(open_page: Open, day: Day) -> None:
+def test_the_wheel_zooms_with_control_and_scrolls_without(day: Day, open_page: Open) -> None:
     busy(day)
     page = open_page(DAY)
     before = page.locator("#timeline").get_attribute("data-since")
@@ -53,7 +53,7 @@ def test_the_wheel_zooms_with_control_and_scrolls_without(open_page: Open, day: 
     wait_until_so(page, f"document.getElementById('timeline').dataset.since > '{before}'")
 
 
-def test_the_keys_walk_from_run_to_run_and_zoom(open_page: Open, day: Day) -> None:
+def test_the_keys_walk_from_run_to_run_and_zoom(day: Day, open_page: Open) -> None:
     jobs = busy(day)
     page = open_page(DAY)
     page.locator("#plot").focus()
@@ -104,7 +104,7 @@ def shown(page: Page) -> tuple[float, float]:
     return since, until
 
 
-def test_one_finger_moves_the_time(open_page: Open, day: Day) -> None:
+def test_one_finger_moves_the_time(day: Day, open_page: Open) -> None:
     busy(day)
     page = open_page(DAY, has_touch=True)
     since, until = shown(page)
@@ -126,7 +126,7 @@ def test_one_finger_moves_the_time(open_page: Open, day: Day) -> None:
     assert "/jobs/" not in page.url
 
 
-def test_two_fingers_zoom_around_what_is_under_them(open_page: Open, day: Day) -> None:
+def test_two_fingers_zoom_around_what_is_under_them(day: Day, open_page: Open) -> None:
     busy(day)
     page = open_page(DAY, has_touch=True)
     since, until = shown(page)
@@ -143,7 +143,7 @@ def test_two_fingers_zoom_around_what_is_under_them(open_page: Open, day: Day) -
 
 
 def test_a_finger_that_holds_still_is_told_what_is_there_and_may_then_choose_a_stretch(
-    open_page: Open, day: Day
+    day: Day, open_page: Open
 ) -> None:
     jobs = busy(day)
     page = open_page(DAY, has_touch=True)
@@ -171,7 +171,7 @@ def test_a_finger_that_holds_still_is_told_what_is_there_and_may_then_choose_a_s
     assert now == pytest.approx((since + 0.3 * 14_400, since + 0.55 * 14_400), abs=120)
 
 
-def test_a_tap_beside_a_small_bar_opens_its_job(open_page: Open, day: Day) -> None:
+def test_a_tap_beside_a_small_bar_opens_its_job(day: Day, open_page: Open) -> None:
     jobs = busy(day)
     page = open_page(DAY, has_touch=True, width=390)
     bar = page.locator(f"[data-job='{jobs['failed'].id}'] .run")
@@ -185,7 +185,7 @@ def test_a_tap_beside_a_small_bar_opens_its_job(open_page: Open, day: Day) -> No
     expect(page).to_have_url(re.compile(rf"/jobs/{jobs['failed'].id}$"))
 
 
-def test_the_map_is_dragged_by_a_finger_and_large_enough_for_one(open_page: Open, day: Day) -> None:
+def test_the_map_is_dragged_by_a_finger_and_large_enough_for_one(day: Day, open_page: Open) -> None:
     busy(day)
     page = open_page(DAY, has_touch=True, width=390)
     since, _ = shown(page)

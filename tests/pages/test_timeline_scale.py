@@ -20,7 +20,7 @@ Open = Callable[..., Page]
 
 
 def test_a_hundred_thousand_runs_are_strips_that_say_how_many(
-    open_page: Open, session: Session, day: Day
+    day: Day, open_page: Open, session: Session
 ) -> None:
     session.execute(
         text(
@@ -48,7 +48,7 @@ def test_a_hundred_thousand_runs_are_strips_that_say_how_many(
 
 
 def test_a_strip_of_a_short_window_leads_into_its_slice(
-    open_page: Open, session: Session, day: Day
+    day: Day, open_page: Open, session: Session
 ) -> None:
     session.execute(
         text(
@@ -70,7 +70,7 @@ def test_a_strip_of_a_short_window_leads_into_its_slice(
 
 
 def test_of_thousands_of_lanes_the_busiest_are_shown_and_the_others_are_one(
-    open_page: Open, session: Session, day: Day
+    day: Day, open_page: Open, session: Session
 ) -> None:
     session.execute(
         text(
@@ -93,7 +93,7 @@ def test_of_thousands_of_lanes_the_busiest_are_shown_and_the_others_are_one(
 
 
 def test_where_more_ran_than_can_be_compared_the_figures_say_of_which_time_they_are(
-    open_page: Open, session: Session, day: Day
+    day: Day, open_page: Open, session: Session
 ) -> None:
     session.execute(
         text(
