@@ -18,11 +18,13 @@ from app.core import (
     queue,
     queue_pauses,
     queue_stats,
+    samples,
     worker_health,
 )
+from app.core.samples import Machine
 from app.core.stats import StatsCache
 from app.extensions import current_settings, db
-from app.pages import window_charts
+from app.pages import sparks, window_charts
 from app.pages.display import about, number
 from app.pages.fragments import here, wants_fragment
 from app.pages.window import Window
@@ -59,6 +61,7 @@ class Figures:
     types: list[job_stats.TaskStats]
     queues: list[queue_stats.QueueFigures]
     known_types: list[str]
+    machine: Machine | None
 
 
 # Every viewer asks again at each change: sums that take 0.5 s are made once in 10 s, no oftener.
@@ -86,6 +89,7 @@ def index() -> str:
         at=datetime.now(UTC),
         figures=figures,
         charts=window_charts.draw(figures.series),
+        sparks=sparks.draw(figures.machine, figures.series.since, figures.series.until),
         open=_open.get(
             (bind, owner_name, window.type), lambda: overview.count_open(session, **asked)
         ),
@@ -116,11 +120,13 @@ def _count(window: Window, owner_name: str | None) -> Figures:
     }
     types = job_stats.by_task_between(session, **bounds)
     paused = [pause.queue for pause in queue_pauses.list_pauses(session)]
+    machines = samples.read(session, window.since, window.until)
     return Figures(
         series=overview.series(session, task=window.type, **bounds),
         types=[each for each in types if window.type in (None, each.job_type)],
         queues=queue_stats.queues(session, owner_name, also=paused),
         known_types=[each.name for each in job_types.list_types(session, owner_name)],
+        machine=max(machines, key=lambda each: each.points[-1].until, default=None),
     )
 
 

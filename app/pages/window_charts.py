@@ -22,6 +22,7 @@ STEP_WORDS = {
     28 * 86_400: "4 weeks",
 }
 _DAY = 86_400
+_SHARES = (0.5, 0.95, 0.99)
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,21 @@ class Tip:
 
 
 @dataclass(frozen=True)
+class Table:
+    """The same as a picture, a row for each step of which there is something to say, the latest first."""
+
+    headings: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
 class Chart:
     """One picture: bars or lines, the height of its box in words, and all of it in a sentence."""
 
     top: str
     sentence: str
     tips: list[Tip]
+    table: Table
     bars: Sequence[charts.Piece] = ()
     lines: Sequence[charts.Line] = ()
 
@@ -111,6 +121,17 @@ def _ended(series: Series, word: str) -> Chart:
         top=number(most.ended),
         sentence=sentence,
         tips=_tips(series, [_counts(step) for step in steps]),
+        table=Table(
+            ("From (UTC)", "Completed", "Failed", "Cancelled"),
+            [
+                (
+                    at(step.begins_at, series.step_seconds),
+                    *(number(each) for each in (step.completed, step.failed, step.cancelled)),
+                )
+                for step in reversed(steps)
+                if step.ended
+            ],
+        ),
         bars=charts.bars([[(kind, getattr(step, kind)) for kind in kinds] for step in steps]),
     )
 
@@ -123,10 +144,10 @@ def _counts(step: Step) -> str:
 
 
 def _percentiles(series: Series, measure: str) -> Chart:
-    halves = [getattr(step, measure)(0.5) for step in series.steps]
-    highs = [getattr(step, measure)(0.95) for step in series.steps]
+    shares = [tuple(getattr(step, measure)(share) for share in _SHARES) for step in series.steps]
+    halves, highs = ([each[place] for each in shares] for place in (0, 1))
     most = max((each for each in highs if each is not None), default=0.0)
-    whole = [getattr(series.whole, measure)(share) for share in (0.5, 0.95, 0.99)]
+    whole = [getattr(series.whole, measure)(share) for share in _SHARES]
     sentence = "Nothing to measure."
     if whole[0] is not None:
         half, high, highest = (duration(each) for each in whole)
@@ -141,6 +162,17 @@ def _percentiles(series: Series, measure: str) -> Chart:
                 if half is None
                 else f"half within {duration(half)}, 95 % within {duration(high)}"
                 for half, high in zip(halves, highs, strict=True)
+            ],
+        ),
+        table=Table(
+            ("From (UTC)", "Half within", "95 % within", "99 % within"),
+            [
+                (
+                    at(step.begins_at, series.step_seconds),
+                    *(duration(each) for each in told if each is not None),
+                )
+                for step, told in reversed([*zip(series.steps, shares, strict=True)])
+                if told[0] is not None
             ],
         ),
         lines=(charts.line("high", highs, most), charts.line("half", halves, most)),

@@ -16,7 +16,7 @@ _numbers = itertools.count(7_000_001)
 
 _TABLES = (
     *("job", "job_transition", "attempt", "log_line", "waiting_job", "incident", "queue_pause"),
-    *("worker", "rollup", "rollup_span", "dirty_hour"),
+    *("worker", "worker_sample", "rollup", "rollup_span", "dirty_hour"),
 )
 
 

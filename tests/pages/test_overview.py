@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from flask.testing import FlaskClient
@@ -12,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core import overview, rollups
+from app.core.models import WorkerSample
 from tests.pages import record_seed
 from tests.pages.conftest import Complaints, violations, wait_until_live
 
@@ -246,3 +248,47 @@ def test_a_narrow_screen_has_five_pages_in_reach_and_the_others_under_more(open_
     page.locator("#more-pages").get_by_role("link", name="API").click()
     expect(page.locator("h1")).to_have_text("HTTP interface")
     expect(page.locator(".more")).to_have_attribute("data-current", "")
+
+
+def test_each_chart_is_a_table_too_that_stays_open(open_page: Open, session: Session) -> None:
+    record_seed.add_job(session, minutes=90, wait_seconds=4, run_seconds=30)
+    record_seed.add_job(session, "failed", minutes=90)
+    page = open_page("/")
+    wait_until_live(page)
+    for summary in page.get_by_text("As a table").all():
+        summary.click()
+    expect(page.locator("#ended-table tbody tr")).to_have_count(1)
+    expect(page.locator("#ended-table tbody tr")).to_contain_text("1")
+    expect(page.locator("#waits-table tbody")).to_contain_text("s")
+    expect(page.locator("#runs-table tbody")).to_contain_text("30.0 s")
+
+    new = record_seed.add_job(session, minutes=1)
+    page.evaluate("htmx.trigger('#home-now', 'refresh')")
+
+    expect(page.locator(f"#latest-{new}")).to_be_visible()
+    expect(page.locator("#runs-table tbody")).to_be_visible()
+    assert violations(page) == []
+
+
+def test_the_cards_show_how_busy_the_machine_was_in_the_window(
+    session: Session, sign_in: Callable[..., FlaskClient]
+) -> None:
+    assert "spark-place" not in sign_in().get("/?range=6h").text
+    now = datetime.now(UTC)
+    for minutes in range(55):
+        session.add(
+            WorkerSample(
+                at=now - timedelta(minutes=minutes),
+                worker_id=UUID(int=1),
+                host="gpu-1",
+                cpu_percent=20.0 if minutes < 20 else 60.0,
+                memory_percent=40.0,
+            )
+        )
+    session.commit()
+
+    page = sign_in().get("/?range=1h").text
+
+    assert 'aria-label="CPU in this time: 20 to 60 %' in page
+    assert "Memory in this time: 40 to 40 %, 40 % on the average" in page
+    assert "GPU in this time" not in page  # no worker tells of one
