@@ -67,13 +67,17 @@ def list_attempts(session: Session, job: Job) -> Sequence[Attempt]:
     ).all()
 
 
-def list_transitions(session: Session, job: Job) -> Sequence[JobTransition]:
-    """A job's changes of status after its creation, the first one first."""
-    return session.scalars(
-        select(JobTransition)
-        .where(JobTransition.job_created_at == job.created_at, JobTransition.job_id == job.id)
-        .order_by(JobTransition.id)
-    ).all()
+def list_transitions(
+    session: Session, job: Job, *, latest: int | None = None
+) -> Sequence[JobTransition]:
+    """A job's changes of status after its creation, the first one first; only so many of the latest."""
+    found = select(JobTransition).where(
+        JobTransition.job_created_at == job.created_at, JobTransition.job_id == job.id
+    )
+    if latest is None:
+        return session.scalars(found.order_by(JobTransition.id)).all()
+    newest = session.scalars(found.order_by(JobTransition.id.desc()).limit(latest)).all()
+    return list(reversed(newest))
 
 
 def list_lines(

@@ -30,7 +30,7 @@ from app.core.models import Attempt, Job, JobTransition
 from app.core.users import Actor
 from app.core.watched_job import JobState, get_state
 from app.extensions import current_settings
-from app.pages import job_log, job_values
+from app.pages import dependency_drawing, job_diagram, job_log, job_values
 from app.pages.job_log import Log
 from app.pages.job_values import Value
 
@@ -116,15 +116,34 @@ class Details:
         return job_company.find(self.session, self.attempts[-1], self.actor.owner_name)
 
     @cached_property
+    def transitions(self) -> Sequence[JobTransition]:
+        """The latest changes, one more than are shown where there are more."""
+        return job_record.list_transitions(self.session, self.job, latest=MOST_TRANSITIONS + 1)
+
+    @property
+    def has_more_steps(self) -> bool:
+        """Whether its way began before what is shown of it."""
+        return len(self.transitions) > MOST_TRANSITIONS
+
+    @cached_property
     def steps(self) -> list[Step]:
         """Its way through the statuses, the latest MOST_TRANSITIONS changes of it."""
         return list(self._steps())
 
+    @cached_property
+    def diagram(self) -> job_diagram.Diagram:
+        """The same as a drawing."""
+        return job_diagram.draw([(step.status, step.at, step.seconds) for step in self.steps])
+
     def _steps(self) -> Iterator[Step]:
-        transitions = job_record.list_transitions(self.session, self.job)
-        first = transitions[0].from_status if transitions else self.job.status
-        step = Step(first, self.job.created_at, None, self.job.created_by)
-        for each in transitions[-MOST_TRANSITIONS:]:
+        transitions = self.transitions[-MOST_TRANSITIONS:]
+        if self.has_more_steps:
+            before = self.transitions[0]
+            step = Step(before.to_status, before.at, None, before.triggered_by)
+        else:
+            first = transitions[0].from_status if transitions else self.job.status
+            step = Step(first, self.job.created_at, None, self.job.created_by)
+        for each in transitions:
             if each.from_status == each.to_status:
                 step = Step(step.status, step.at, step.seconds, step.by, (*step.notes, each))
                 continue
@@ -170,3 +189,8 @@ class Details:
     @cached_property
     def graph(self) -> dependencies.Graph:
         return dependencies.graph(self.session, self.job, self.actor.owner_name)
+
+    @cached_property
+    def graph_drawing(self) -> dependency_drawing.Drawing:
+        """The nearest jobs of it as a drawing."""
+        return dependency_drawing.draw(self.graph, self.job.id)
