@@ -268,6 +268,9 @@ def test_each_chart_is_a_table_too_that_stays_open(open_page: Open, session: Ses
     expect(page.locator(f"#latest-{new}")).to_be_visible()
     expect(page.locator("#runs-table tbody")).to_be_visible()
     assert violations(page) == []
+    for width in (1440, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
 def test_the_cards_show_how_busy_the_machine_was_in_the_window(
