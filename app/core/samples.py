@@ -106,7 +106,7 @@ def keep(session: Session, worker_id: UUID, host: str, model: str | None, told: 
 
 
 def read(session: Session, since: datetime, until: datetime) -> list[Machine]:
-    """The machines of a window, MOST_POINTS each at most: those that told last, by their names."""
+    """The machines of a window, with about MOST_POINTS each: those that told last, by their names."""
     step = max((until - since) / MOST_POINTS, timedelta(seconds=1))
     rows = session.execute(
         statement("samples", "slots"),

@@ -58,7 +58,7 @@ class Strip:
 class Lane:
     """`name` is None for runs without one; `others` is how many lanes this one stands for.
 
-    Of the `waits` jobs that wait now, `waiting` are those that have waited longest.
+    Of the `waits` jobs (or of more) that wait now, `waiting` are those that have waited longest.
     """
 
     name: str | None
@@ -70,6 +70,7 @@ class Lane:
     others: int = 0
     waiting: tuple[Waiting, ...] = ()
     waits: int = 0
+    has_more_waiting: bool = False
 
 
 def lanes(session: Session, runs: Runs, since: datetime, until: datetime) -> list[Lane]:
@@ -111,16 +112,25 @@ def with_waiting(lanes: Sequence[Lane], waiting: Sequence[WaitingLane]) -> list[
     found = []
     for lane in named:
         more = by_name.pop(lane.name, None)
-        found.append(replace(lane, waiting=more.first, waits=more.waits) if more else lane)
+        found.append(_waited_for(lane, [more]) if more else lane)
     room = 0 if rest else max(0, MOST_LANES - len(named))
     new = [*by_name.values()]
-    found += [Lane(each.name, 0, 0, 0, waiting=each.first, waits=each.waits) for each in new[:room]]
+    found += [_waited_for(Lane(each.name, 0, 0, 0), [each]) for each in new[:room]]
     found.sort(key=lambda lane: (lane.name is None, lane.name or ""))
     if left := new[room:]:
         rest = rest or Lane(None, 0, 0, 0, others=len(left))
-        longest = sorted((job for each in left for job in each.first), key=lambda job: job.since)
-        rest = replace(rest, waiting=tuple(longest[:EACH]), waits=sum(each.waits for each in left))
+        rest = _waited_for(rest, left)
     return [*found, rest] if rest else found
+
+
+def _waited_for(lane: Lane, waiting: Sequence[WaitingLane]) -> Lane:
+    longest = sorted((job for each in waiting for job in each.first), key=lambda job: job.since)
+    return replace(
+        lane,
+        waiting=tuple(longest[:EACH]),
+        waits=sum(each.waits for each in waiting),
+        has_more_waiting=any(each.has_more for each in waiting),
+    )
 
 
 def _members(runs: Runs, names: list[str | None]) -> list[Ints]:

@@ -34,11 +34,12 @@ class Waiting:
 
 @dataclass(frozen=True)
 class WaitingLane:
-    """`first` are those that wait longest of the `waits` that wait."""
+    """`first` are those that wait longest of the `waits` that wait, or of more where `has_more`."""
 
     name: str | None
     waits: int
     first: tuple[Waiting, ...]
+    has_more: bool = False
 
 
 def read(
@@ -73,7 +74,8 @@ def read(
         first = [row for row in lane if row.waits_since < until]
         if first:
             waits = lane[0].waits - len(lane) + len(first)
-            found.append(WaitingLane(name, waits, tuple(_waiting(row, holds) for row in first)))
+            told = tuple(_waiting(row, holds) for row in first)
+            found.append(WaitingLane(name, waits, told, lane[0].has_more))
     return found
 
 

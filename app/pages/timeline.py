@@ -24,48 +24,29 @@ from app.core import (
 )
 from app.core.collisions import Beside, Span
 from app.core.exports import cell
-from app.core.overlaps import Overlaps, TypePair, moment
+from app.core.overlaps import Overlaps, moment
 from app.core.samples import Machine
+from app.core.stats import StatsCache
 from app.core.timeline_runs import Runs
 from app.extensions import current_settings, db
 from app.pages.fragments import here, wants_fragment
 from app.pages.timeline_drawing import Drawing
 from app.pages.timeline_machines import figure_words
+from app.pages.timeline_matrix import Matrix
 from app.pages.timeline_view import View
+from app.pages.window import DATES
 
 blueprint = Blueprint("timeline", __name__, url_prefix="/timeline")
 
-_MOST_TYPES = 12
 _LATEST = 20
 _MOST_ADVICE = 3
 # How much more than the window the map below it shows.
 _MAP = 7
 _MAP_MOST = timedelta(days=31)
 _LEAST_MARGIN = timedelta(seconds=10)
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """Types against types; `pairs` by both names, `most` the most seconds of one."""
-
-    types: list[str]
-    pairs: dict[tuple[str, str], TypePair]
-    most: float
-
-    @classmethod
-    def of(cls, by_pair: list[TypePair]) -> Matrix:
-        seconds: dict[str, float] = {}
-        pairs = {}
-        for pair in by_pair:
-            for one, other in {(pair.type1, pair.type2), (pair.type2, pair.type1)}:
-                pairs[one, other] = pair
-                seconds[one] = seconds.get(one, 0.0) + pair.overlap_seconds
-        types = sorted(seconds, key=lambda name: (-seconds[name], name))[:_MOST_TYPES]
-        return cls(types, pairs, max((pair.overlap_seconds for pair in by_pair), default=0.0))
-
-    def level(self, pair: TypePair) -> int:
-        """How much of the most it is, from 1 to 5."""
-        return 1 + min(4, int(5 * pair.overlap_seconds / self.most)) if self.most else 1
+# A month of a machine takes 0.3 s, and whoever looks asks again at each change.
+_SHORT = timedelta(days=2)
+_machines = StatsCache[list[Machine]](patience=20.0)
 
 
 @dataclass(frozen=True)
@@ -158,7 +139,7 @@ def _read(session: Session, view: View) -> Shown:
     lanes = timeline.with_waiting(
         timeline.lanes(session, runs, window.since, until), _waiting(session, view)
     )
-    machines = samples.read(session, window.since, until)
+    machines = _read_machines(session, view)
     drawing = Drawing(
         lanes,
         swept.concurrency,
@@ -170,6 +151,17 @@ def _read(session: Session, view: View) -> Shown:
         runs.known_from,
     )
     return Shown(runs, swept, spans, beside, drawing, machines, since)
+
+
+def _read_machines(session: Session, view: View) -> list[Machine]:
+    window = view.window
+    since, until = window.since, window.until
+    if until - since <= _SHORT:
+        return samples.read(session, since, until)
+    bounds = (since, until) if window.range == DATES else ()
+    return _machines.get(
+        (session.get_bind(), window.range, *bounds), lambda: samples.read(session, since, until)
+    )
 
 
 def _waiting(session: Session, view: View) -> list[timeline_waiting.WaitingLane]:

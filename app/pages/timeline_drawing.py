@@ -177,7 +177,9 @@ class Drawing:
             bars.append(drawn)
         strips = [self._strip(strip, y + PAD / 2) for strip in lane.strips]
         top = y + PAD / 2 + lane.rows * ROW + (ROW - BAR) / 2
-        waiting = f"{lane.waits:,} waiting" if lane.waits else ""
+        waiting = (
+            f"{lane.waits:,}{'+' if lane.has_more_waiting else ''} waiting" if lane.waits else ""
+        )
         waits = [self._wait(job, top + row * ROW) for row, job in enumerate(lane.waiting)]
         return DrawnLane(name, _note(lane), waiting, y, height, bars, strips, waits)
 

@@ -54,6 +54,20 @@ def test_of_each_lane_those_that_wait_longest_are_shown_and_all_are_counted(
     assert shown(read(session, settings, owner_name="ada")) == {"backup": [9]}
 
 
+def test_of_very_many_it_is_said_that_there_may_be_more(
+    session: Session, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, 6):
+        put(session, number, minutes=number)
+    assert not read(session, settings)[0].has_more
+    monkeypatch.setattr(timeline_waiting, "MOST", 4)
+
+    (lane,) = read(session, settings)
+
+    assert (lane.waits, lane.has_more) == (4, True)
+    assert timeline.with_waiting([], [lane])[0].has_more_waiting
+
+
 def test_what_runs_has_ended_or_is_due_later_does_not_wait(
     session: Session, settings: Settings
 ) -> None:

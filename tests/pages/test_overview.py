@@ -276,7 +276,7 @@ def test_each_chart_is_a_table_too_that_stays_open(open_page: Open, session: Ses
 def test_the_cards_show_how_busy_the_machine_was_in_the_window(
     session: Session, sign_in: Callable[..., FlaskClient]
 ) -> None:
-    assert "spark-place" not in sign_in().get("/?range=6h").text
+    assert "spark-place" not in sign_in().get("/?range=6h&type=unseen").text
     now = datetime.now(UTC)
     for minutes in range(55):
         session.add(
@@ -290,7 +290,7 @@ def test_the_cards_show_how_busy_the_machine_was_in_the_window(
         )
     session.commit()
 
-    page = sign_in().get("/?range=1h").text
+    page = sign_in().get("/?range=1h&type=unseen").text
 
     assert 'aria-label="CPU in this time: 20 to 60 %' in page
     assert "Memory in this time: 40 to 40 %, 40 % on the average" in page

@@ -112,7 +112,8 @@ WITH due AS MATERIALIZED (
         FROM due
     ) AS named
 )
-SELECT lane, waits, id, task, queue, owner_name, status, scheduled_at, created_at,
+SELECT lane, waits, (SELECT count(*) FROM due) >= :most AS has_more,
+       id, task, queue, owner_name, status, scheduled_at, created_at,
        greatest(scheduled_at, created_at, (
            SELECT max(attempt.ended_at) FROM attempt
            WHERE attempt.job_id = laned.id AND attempt.job_created_at = laned.created_at
