@@ -32,7 +32,7 @@ ENTRIES = (
         "jobs.index",
         "Jobs",
         "briefcase",
-        also=("job_actions", "job_bulk", "job_log", "job_stats", "job_values"),
+        also=("job_actions", "job_bulk", "job_export", "job_log", "job_stats", "job_values"),
     ),
     Entry("history.index", "History", "history"),
     Entry("queue.index", "Queue", "server"),

@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from app.core import collisions, contention, job_record, job_types, timeline, timeline_runs
 from app.core.collisions import Beside, Span
-from app.core.exports import cell
+from app.core.export_formats import cell
 from app.core.overlaps import Overlaps, TypePair, moment
 from app.core.timeline_runs import Runs
 from app.extensions import db
