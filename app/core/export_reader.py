@@ -14,7 +14,7 @@ from typing import IO, Any
 import orjson
 
 from app.core.errors import Invalid
-from app.core.exports import JSON_COLUMNS, VERSION, plain
+from app.core.export_formats import JSON_COLUMNS, VERSION, plain
 
 _LONGEST_LINE = 10 * 1024**2
 _HEAD = re.compile(rb'\{"kind":"stoker\.export".*"items":\[\s*')

@@ -6,32 +6,21 @@ reads it), ZIP with both. Values keep what they are: times as ISO 8601, objects 
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
-import orjson
 from sqlalchemy import Executable, Select, exists, func, select
 from sqlalchemy.orm import Session
 
-from app.core import batches
+from app.core import batches, job_search, search_conditions
+from app.core.export_formats import Row, pieces
 from app.core.models import Incident, Job, Request, Result
-from app.core.tasks import Export
+from app.core.tasks import BulkFilter, Export
 
-VERSION = 1
-# What holds any JSON value, and is JSON in a CSV cell, too.
-JSON_COLUMNS = {"arguments", "result", "details"}
-
+_JOB_COLUMNS = tuple(each for each in Job.__table__.columns if each.name != "is_needed")
 _ROWS_AT_ONCE = 1000
-# What spreadsheets take for a formula; the wide signs are read like the narrow ones.
-_FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
-
-Row = Sequence[Any]
 
 
 class Out(Protocol):
@@ -57,6 +46,8 @@ def find(session: Session, asked: Export, owner_name: str | None, owner_id: int 
     Raises NotFound for a batch that is absent or somebody else's.
     """
     match asked.what:
+        case "jobs" if asked.filter is not None:
+            return find_jobs(session, asked.filter, owner_name or asked.owner)
         case "jobs":
             query = _jobs(asked)
             if owner_name is not None:
@@ -92,13 +83,20 @@ def find(session: Session, asked: Export, owner_name: str | None, owner_id: int 
             return _selected(session, "results", answers, (Request.line,))
 
 
+def find_jobs(session: Session, asked: BulkFilter, owner_name: str | None) -> Selected:
+    """All jobs that a search finds, of one user or (None) of everybody. Raises Invalid."""
+    search = search_conditions.read_filter(asked, owner_name)
+    query = job_search.everything(search).select(*_JOB_COLUMNS)
+    return _selected(session, "jobs", query, (Job.created_at, Job.id))
+
+
 def _selected(session: Session, what: str, query: Select[Any], order: tuple[Any, ...]) -> Selected:
     total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
     return Selected(what, total, tuple(query.selected_columns.keys()), query.order_by(*order), {})
 
 
 def _jobs(asked: Export) -> Select[Any]:
-    query = select(*(each for each in Job.__table__.columns if each.name != "is_needed"))
+    query = select(*_JOB_COLUMNS)
     if asked.status:
         statuses = {"running" if word == "processing" else word for word in asked.status}
         query = query.where(Job.status.in_(statuses))
@@ -152,24 +150,39 @@ def write(
     The session's transaction should be one snapshot (REPEATABLE READ): a ZIP reads the rows twice.
     `report` hears of each further part of the rows, and may raise to end it.
     """
-    match form:
-        case "csv":
-            return _write_csv(_read(session, selected, report), selected, out)
-        case "json":
-            return _write_json(_read(session, selected, report), selected, out)
+    if form != "zip":
+        return _drain(
+            pieces(_read(session, selected, report), selected.what, selected.columns, form), out
+        )
     # Without a name for where it is, the archive is written as a stream.
     with zipfile.ZipFile(_Stream(out), "w", zipfile.ZIP_DEFLATED) as archive:
         with archive.open(f"{selected.what}.json", "w", force_zip64=True) as entry:
-            written = _write_json(
-                _read(session, selected, lambda rows: report(rows // 2)), selected, entry
-            )
+            parts = _read(session, selected, lambda rows: report(rows // 2))
+            written = _drain(pieces(parts, selected.what, selected.columns, "json"), entry)
         with archive.open(f"{selected.what}.csv", "w", force_zip64=True) as entry:
-            _write_csv(
-                _read(session, selected, lambda rows: report((written + rows) // 2)),
-                selected,
-                entry,
-            )
+            parts = _read(session, selected, lambda rows: report((written + rows) // 2))
+            _drain(pieces(parts, selected.what, selected.columns, "csv"), entry)
     return written
+
+
+def stream(session: Session, selected: Selected, form: str) -> Iterator[bytes]:
+    """The rows as `csv`, `json` or `ndjson`, piece by piece, as they are read.
+
+    The session's transaction ends with them, also where their reader went before.
+    """
+    parts = _read(session, selected, lambda rows: None)
+    try:
+        yield from pieces(parts, selected.what, selected.columns, form)
+    finally:
+        session.rollback()
+
+
+def _drain(pieces: Generator[bytes, None, int], out: Out) -> int:
+    while True:
+        try:
+            out.write(next(pieces))
+        except StopIteration as end:
+            return int(end.value)
 
 
 class _Stream:
@@ -198,78 +211,3 @@ def _read(
         yield part
         rows += len(part)
         report(rows)
-
-
-def _write_csv(parts: Iterable[Sequence[Row]], selected: Selected, out: Out) -> int:
-    page = io.StringIO(newline="")
-    writer = csv.writer(page)
-    writer.writerow(selected.columns)
-    rows = 0
-    for part in parts:
-        writer.writerows(
-            [
-                cell(_json(value) if column in JSON_COLUMNS else value)
-                for column, value in zip(selected.columns, row, strict=True)
-            ]
-            for row in part
-        )
-        rows += len(part)
-        _empty(page, out)
-    _empty(page, out)
-    return rows
-
-
-def _json(value: Any) -> str | None:
-    return None if value is None else orjson.dumps(value).decode()
-
-
-def _empty(page: io.StringIO, out: Out) -> None:
-    out.write(page.getvalue().encode())
-    page.seek(0)
-    page.truncate()
-
-
-def cell(value: Any) -> str | int | float | None:
-    """A CSV cell that no spreadsheet takes for a formula: such a text gets an apostrophe in front.
-
-    What already begins with apostrophes before such a sign gets one more, so that `plain` brings
-    back exactly what there was. Numbers stay numbers.
-    """
-    match value:
-        case None | float():
-            return value
-        case bool():
-            return "true" if value else "false"
-        case int():
-            return value
-        case datetime():
-            return value.isoformat()
-        case str():
-            words = value
-        case _:
-            words = orjson.dumps(value, default=str).decode()
-    return "'" + words if _FORMULA.match(words) else words
-
-
-def plain(words: str) -> str:
-    """What `cell` was given."""
-    return words[1:] if words.startswith("'") and _FORMULA.match(words) else words
-
-
-def _write_json(parts: Iterable[Sequence[Row]], selected: Selected, out: Out) -> int:
-    head = {
-        "kind": "stoker.export",
-        "version": VERSION,
-        "what": selected.what,
-        "exported_at": datetime.now(UTC),
-    }
-    out.write(orjson.dumps(head)[:-1] + b',"items":[')
-    rows = 0
-    for part in parts:
-        lines = [
-            orjson.dumps(dict(zip(selected.columns, row, strict=True)), default=str) for row in part
-        ]
-        out.write((b"\n" if rows == 0 else b",\n") + b",\n".join(lines))
-        rows += len(part)
-    out.write(b'\n],"count":%d}\n' % rows)
-    return rows

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.core import admission, queue
+from app.core import admission, queue, stuck
 from app.core.models import Batch, Job, Worker
 from app.core.settings import Settings
 from app.core.sql import statement
@@ -32,10 +32,13 @@ class Hindrance:
 def find(
     session: Session, settings: Settings, job: Job, owner_name: str | None
 ) -> Sequence[Hindrance]:
-    """Why a job waits; nothing of one that runs or has ended.
+    """Why a job waits, or runs without a worker; nothing of any other.
 
     Jobs that are not `owner_name`'s (None: anybody's) are not named.
     """
+    if job.status == "running":
+        lost = stuck.find(session, settings, [job]).get(job.id)
+        return () if lost is None else (Hindrance("lost", lost.sentence(datetime.now(UTC))),)
     if job.status not in ("pending", "retrying"):
         return ()
     return _Finder(session, settings, job, owner_name).all()

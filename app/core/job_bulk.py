@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from app.core import audit, job_search, jobs, search_conditions, tasks, waiting_jobs
 from app.core.job_lists import ListedJob, Wanted
 from app.core.models import Job, User
-from app.core.search_conditions import Filters, Search
-from app.core.status import ACTIONS, API
+from app.core.search_conditions import Search
+from app.core.status import ACTIONS
 from app.core.tasks import Bulk, BulkFilter
 from app.core.users import Actor, actor_of, authorize
 
@@ -77,20 +77,12 @@ def actor_for(owner: User, asked: Bulk) -> Actor:
 def find_ids(session: Session, asked: Bulk, actor: Actor, before: datetime) -> list[int]:
     """All jobs that match, the oldest first, of those that were made before a time."""
     search = _search(asked.action, asked.filter, actor).where(Job.created_at < before)
-    on_words = [word.of_job for word in (*search.words, *search.short)]
-    matching = search.jobs.where(*search.slow, *search.loose, *on_words)
+    matching = job_search.everything(search)
     return list(session.scalars(matching.select(Job.id).order_by(Job.created_at, Job.id)))
 
 
 def _search(action: str, asked: BulkFilter, actor: Actor) -> Search:
-    given = asked.model_dump(exclude={"q", "status"})
-    search = search_conditions.read(
-        asked.q,
-        Filters(statuses=API.read_list(asked.status), **given),
-        owner_name=actor.owner_name,
-        dialect=API,
-    )
-    return _limited(search, action)
+    return _limited(search_conditions.read_filter(asked, actor.owner_name), action)
 
 
 def _limited(search: Search, action: str) -> Search:

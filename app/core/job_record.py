@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import ColumnElement, func, literal_column, select
 from sqlalchemy.orm import Session, defer
@@ -113,7 +114,7 @@ def _is_at_least(level: str) -> ColumnElement[bool]:
     return said.in_(LEVELS[rank:])
 
 
-def timing(job: Job, now: datetime) -> Timing:
+def timing(job: Any, now: datetime) -> Timing:
     """How long a job has run over all of its attempts, and how long it will still run.
 
     The estimate goes by the rate of the present attempt: items where they are counted, else percent.

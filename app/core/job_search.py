@@ -27,12 +27,16 @@ _NEWEST_WORDS = (JobSearch.job_created_at.desc(), JobSearch.job_id.desc())
 
 @dataclass(frozen=True)
 class Found:
-    """A page of what was found, and how all of it is made up (COUNT_LIMIT jobs at most)."""
+    """A page of what was found, and how all of it is made up (COUNT_LIMIT jobs at most).
+
+    With `back_to`, jobs that were made before then were not looked at.
+    """
 
     page: Page
     by_status: dict[str, int]
     by_type: dict[str, int]
     by_queue: dict[str, int]
+    back_to: datetime | None = None
 
 
 def find(session: Session, search: Search, wanted: Wanted) -> Found:
@@ -52,12 +56,15 @@ def find(session: Session, search: Search, wanted: Wanted) -> Found:
     return finder.loose() if search.short or search.loose else finder.exact(search.jobs)
 
 
+def everything(search: Search) -> Matching:
+    """All jobs that a search finds, whatever it costs to look at them."""
+    on_words = [word.of_job for word in (*search.words, *search.short)]
+    return search.jobs.where(*search.slow, *search.loose, *on_words)
+
+
 def count_newer(session: Session, search: Search, moment: datetime, most: int) -> int:
     """How many that a search finds were made after a moment, counted up to `most`."""
-    on_words = [word.of_job for word in (*search.words, *search.short)]
-    newer = search.jobs.where(
-        Job.created_at > moment, *search.slow, *search.loose, *on_words
-    ).select(Job.id)
+    newer = everything(search).where(Job.created_at > moment).select(Job.id)
     return session.scalar(select(func.count()).select_from(newer.limit(most).subquery())) or 0
 
 
@@ -162,7 +169,13 @@ class _Finder:
         if tallies.bound is not None:
             total = max(min(tallies.total, COUNT_LIMIT), len(page.jobs))
             page = replace(page, total=total, total_is_exact=False)
-        return Found(page, dict(tallies.by_status), dict(tallies.by_type), dict(tallies.by_queue))
+        return Found(
+            page,
+            dict(tallies.by_status),
+            dict(tallies.by_type),
+            dict(tallies.by_queue),
+            None if is_more else tallies.bound,
+        )
 
 
 def _with_words(words: Sequence[Word], source: Any = JobSearch) -> Select[Any]:

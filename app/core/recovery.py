@@ -133,16 +133,26 @@ def _decide(session: Session, row: Row[Any], outcome: str | None, round_: _Round
         _finish(session, row.id, "failed")
         return "quarantined"
     pause = timedelta(seconds=round_.pause_seconds(len(crashes)))
+    put_back(session, row.id, pause)
+    return "put_back"
+
+
+def put_back(session: Session, job_id: int, pause: timedelta = timedelta()) -> None:
+    """Let a job that is said to run wait again, as Procrastinate's own retry does."""
     _ask_queue(
         session,
         "retry_job",
-        job_id=row.id,
+        job_id=job_id,
         retry_at=datetime.now(UTC) + pause,
         new_priority=None,
         new_queue_name=None,
         new_lock=None,
     )
-    return "put_back"
+
+
+def fail(session: Session, job_id: int) -> None:
+    """End a job that is said to run as failed."""
+    _finish(session, job_id, "failed")
 
 
 def _finish(session: Session, job_id: int, status: str) -> None:

@@ -15,7 +15,8 @@ from app.core.errors import Invalid
 from app.core.job_matching import HAS_ERROR, Matching
 from app.core.models import Job, JobSearch
 from app.core.search_syntax import Term
-from app.core.status import OURS, STATUSES, Dialect
+from app.core.status import API, OURS, STATUSES, Dialect
+from app.core.tasks import BulkFilter
 
 OnWords = Callable[[Any], ColumnElement[bool]]
 
@@ -34,6 +35,8 @@ _COLUMNS: dict[str, Any] = {
     "user": Job.owner_name,
     "model": Job.model,
     "worker": Job.worker_name,
+    "lock": Job.lock,
+    "queueing_lock": Job.queueing_lock,
     "created": Job.created_at,
     "started": Job.started_at,
     "completed": Job.ended_at,
@@ -133,6 +136,13 @@ def read(
     return search
 
 
+def read_filter(asked: BulkFilter, owner_name: str | None) -> Search:
+    """The search that a task's filter asks for. Raises Invalid."""
+    given = asked.model_dump(exclude={"q", "status"})
+    filters = Filters(statuses=API.read_list(asked.status), **given)
+    return read(asked.q, filters, owner_name=owner_name, dialect=API)
+
+
 def _filtered(search: Search, filters: Filters) -> Search:
     search = replace(search, jobs=search.jobs.of(filters.statuses))
     names: tuple[tuple[Any, str | None], ...] = (
@@ -175,6 +185,10 @@ def _with_term(search: Search, term: Term, dialect: Dialect, now: datetime) -> S
             names = term.names()
             condition = column == names[0] if len(names) == 1 else column.in_(names)
             return search.where(_negated(condition, term))
+        case "lock" | "queueing_lock":
+            return search.where_loose(_negated(_COLUMNS[term.field].in_(term.names()), term))
+        case "fingerprint":
+            return _with_fingerprint(search, term)
         case "id":
             return search.where(_negated(_id_condition(term), term))
         case "duration":
@@ -230,6 +244,14 @@ def _time_condition(term: Term, now: datetime) -> ColumnElement[bool]:
         case _:  # `24h`: since then
             condition = column >= begin
     return condition
+
+
+def _with_fingerprint(search: Search, term: Term) -> Search:
+    """Failures of a kind: read from the newest that failed, which have an index."""
+    kinds = or_(*(failures.has_fingerprint(name.lower()) for name in term.names()))
+    if term.is_negated:
+        return search.where_loose(~kinds)
+    return search.of(frozenset({"failed"})).where_loose(kinds)
 
 
 def _with_duration(search: Search, operator: str, seconds: float) -> Search:

@@ -17,7 +17,17 @@ from app.core.errors import Invalid
 Operator = Literal["", ">", ">=", "<", "<="]
 
 # What may be asked of a field: one of several names, a text within it, a number, a time.
-NAMES = ("type", "status", "queue", "user", "model", "worker")
+NAMES = (
+    "type",
+    "status",
+    "queue",
+    "user",
+    "model",
+    "worker",
+    "lock",
+    "queueing_lock",
+    "fingerprint",
+)
 TEXTS = ("error",)
 NUMBERS = ("id", "duration")
 TIMES = ("created", "started", "completed")

@@ -65,6 +65,26 @@ class RunBatch(Arguments):
     batch_id: Name
 
 
+class BulkFilter(Arguments):
+    """Which jobs, as in GET /api/jobs/search; statuses in its words."""
+
+    q: Annotated[str, Field(max_length=2000)] | None = None
+    status: Name | None = None
+    job_type: Name | None = None
+    queue: Name | None = None
+    user: Name | None = None
+    model: Name | None = None
+    worker: Name | None = None
+    created_after: Moment | None = None
+    created_before: Moment | None = None
+    completed_after: Moment | None = None
+    completed_before: Moment | None = None
+    has_error: bool | None = None
+    error_fingerprint: Name | None = None
+    min_duration: Duration | None = None
+    max_duration: Duration | None = None
+
+
 class Export(Arguments):
     """`export`. Which filters apply depends on `what`; dates are of creation or opening."""
 
@@ -79,6 +99,7 @@ class Export(Arguments):
     owner: Name | None = None
     worker: Name | None = None
     has_error: bool | None = None
+    filter: BulkFilter | None = None  # instead of all of these
     # of events
     source: Name | None = None
     risk_level: Literal["low", "medium", "high", "critical"] | None = None
@@ -90,6 +111,11 @@ class Export(Arguments):
     def _names_a_batch(self) -> Export:
         if (self.what == "results") != (self.batch_id is not None):
             raise ValueError("batch_id is needed for results, and only for them")
+        others = {"start_date", "end_date", "status", "job_type", "queue", "worker"}
+        if self.filter is not None and (
+            self.what != "jobs" or (others | {"has_error"}) & {*self.model_dump(exclude_none=True)}
+        ):
+            raise ValueError("filter is for jobs, and stands alone")
         return self
 
 
@@ -139,26 +165,6 @@ class ReEvaluation(Arguments):
 
     batch_id: Name
     model: Name
-
-
-class BulkFilter(Arguments):
-    """Which jobs, as in GET /api/jobs/search; statuses in its words."""
-
-    q: Annotated[str, Field(max_length=2000)] | None = None
-    status: Name | None = None
-    job_type: Name | None = None
-    queue: Name | None = None
-    user: Name | None = None
-    model: Name | None = None
-    worker: Name | None = None
-    created_after: Moment | None = None
-    created_before: Moment | None = None
-    completed_after: Moment | None = None
-    completed_before: Moment | None = None
-    has_error: bool | None = None
-    error_fingerprint: Name | None = None
-    min_duration: Duration | None = None
-    max_duration: Duration | None = None
 
 
 class Bulk(Arguments):

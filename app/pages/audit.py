@@ -11,7 +11,7 @@ from flask import Blueprint, Response, g, render_template, request, stream_with_
 
 from app.core import audit
 from app.core.errors import Invalid
-from app.core.exports import cell
+from app.core.export_formats import cell
 from app.core.models import AuditEntry
 from app.core.users import authorize
 from app.extensions import db

@@ -33,6 +33,7 @@ _BADGES = {
     "queued": Badge("Waiting", "circle", "waiting"),
     "in_progress": Badge("Running", "contrast", "running", is_moving=True),
     "finalizing": Badge("Finalizing", "contrast", "running", is_moving=True),
+    "lost": Badge("Worker lost", "triangle-alert", "failed"),
     "completed": Badge("Completed", "check", "ok"),
     "failed": Badge("Failed", "x", "failed"),
     "expired": Badge("Expired", "timer-off", "failed"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from flask import Blueprint, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -24,6 +24,16 @@ blueprint = Blueprint("failures", __name__, url_prefix="/failures")
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{32}")
 _ACTIONS = ("retry", "delete")
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One step of a group's course: where it stands in percent, in words, and its jobs."""
+
+    left: float
+    width: float
+    words: str
+    url: str
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,8 @@ def index() -> str:
         sparklines={group.fingerprint: _sparkline(group, most) for group in found.groups},
         sentences={group.fingerprint: _course(group, found) for group in found.groups},
         action_url=lambda group, action: _action_url(window, found, group, action),
+        jobs_url=lambda group: _jobs_url(window.since, window.until + timedelta(seconds=1), group),
+        bars={group.fingerprint: _bars(group, found) for group in found.groups},
         may_act="submit" in g.actor.scopes,
     )
 
@@ -125,6 +137,28 @@ def _action_url(window: Window, found: Failures, group: Group, action: str) -> s
         made_after=found.back_to and found.back_to.isoformat(),
         **{"from": window.since.isoformat(), "to": window.until.isoformat()},  # type: ignore[arg-type]
     )
+
+
+def _jobs_url(since: datetime, until: datetime, group: Group) -> str:
+    """The list of a group's jobs that failed in a stretch of time."""
+    at_ = [moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for moment in (since, until)]
+    query = f"fingerprint:{group.fingerprint} completed:>={at_[0]} completed:<{at_[1]}"
+    return url_for("jobs.index", q=query, status="failed", type=group.task)
+
+
+def _bars(group: Group, found: Failures) -> list[Bar]:
+    """A link for each step that has failures, over its bar."""
+    width = 100 / len(group.counts)
+    bars = []
+    for place, jobs in enumerate(group.counts):
+        if jobs:
+            begins = found.begins_at + timedelta(seconds=place * found.step_seconds)
+            ends = begins + timedelta(seconds=found.step_seconds)
+            words = f"{jobs:,} from {at(begins, found.step_seconds)} UTC"
+            bars.append(
+                Bar(round(place * width, 3), round(width, 3), words, _jobs_url(begins, ends, group))
+            )
+    return bars
 
 
 def _back() -> str:

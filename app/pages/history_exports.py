@@ -13,7 +13,7 @@ from flask import Blueprint, Response, g, request, stream_with_context
 
 from app.core import batch_lists, history, users
 from app.core.batch_lists import Wanted
-from app.core.exports import cell
+from app.core.export_formats import cell
 from app.core.history import HistoryJob
 from app.core.models import Batch
 from app.extensions import db

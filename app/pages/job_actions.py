@@ -12,7 +12,7 @@ from flask import Blueprint, g, make_response, redirect, render_template, reques
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
-from app.core import acting, job_actions, job_moves, job_retries, result_files
+from app.core import acting, job_actions, job_moves, job_retries, result_files, stuck
 from app.core.errors import Conflict, Invalid, NotFound, Refused, StokerError
 from app.core.job_moves import MOST_PRIORITY
 from app.extensions import current_settings, db
@@ -109,6 +109,10 @@ def _do(action: str, job_id: str) -> Outcome:
             return Outcome(made.retried_from, again, new_id=made.job_id)
         case "cancel":
             done = job_actions.cancel(session, job_id, actor)
+        case "put-back":
+            done = stuck.put_back(session, current_settings(), job_id, actor)
+        case "fail":
+            done = stuck.fail(session, current_settings(), job_id, actor)
         case "abort":
             done = job_actions.abort(session, job_id, actor)
         case "delete":

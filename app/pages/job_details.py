@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, defer
 
 from app.core import (
+    acting,
     admission,
     dependencies,
     files,
@@ -35,6 +36,8 @@ from app.pages.job_log import Log
 from app.pages.job_values import Value
 
 MOST_ATTEMPTS = 50
+# What may be done to a job whose worker has died.
+_RESCUES = ("put back", "fail")
 MOST_TRANSITIONS = 60
 
 
@@ -86,7 +89,21 @@ class Details:
     @property
     def actions(self) -> tuple[str, ...]:
         """What its status allows, if the reader may do anything."""
-        return status.ACTIONS[self.word] if "submit" in self.actor.scopes else ()
+        if "submit" not in self.actor.scopes:
+            return ()
+        return (
+            (*_RESCUES, *status.ACTIONS[self.word]) if self.is_lost else status.ACTIONS[self.word]
+        )
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is said to run, and its worker is gone."""
+        return any(reason.kind == "lost" for reason in self.hindrances)
+
+    @property
+    def is_recovered(self) -> bool:
+        """Whether the housekeeper puts it back when its worker has died."""
+        return acting.is_ours(self.session, self.job)
 
     @cached_property
     def timing(self) -> Timing:

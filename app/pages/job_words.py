@@ -40,6 +40,26 @@ ACTIONS: dict[str, Action] = {
     action.name: action
     for action in (
         Action(
+            "put-back",
+            "put back",
+            "Put back",
+            "rotate-ccw",
+            "blue",
+            "It waits in its queue again, and the next worker that is free begins it anew. This is safe"
+            " when the task may run twice: what its dead worker had done by then is done once more.",
+            warning="If its worker only lost the database and still runs, the job runs twice at a time.",
+        ),
+        Action(
+            "fail",
+            "fail",
+            "Fail",
+            "x",
+            "red",
+            "It ends as failed, and nothing runs again. This is the safe one when you don't know how far"
+            " its worker came: look at its log first, and retry it when it may be done again.",
+            warning="Jobs that depend on it do not run.",
+        ),
+        Action(
             "cancel",
             "cancel",
             "Cancel",

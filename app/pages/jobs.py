@@ -18,6 +18,7 @@ from app.core import (
     job_search,
     job_types,
     search_suggestions,
+    stuck,
 )
 from app.core.errors import Invalid, NotFound
 from app.core.job_lists import Page, Wanted
@@ -51,6 +52,9 @@ _COLUMNS = (
     "items_done",
     "items_total",
     "cancel_requested_at",
+    "attempt_started_at",
+    "run_ms",
+    "priority",
 )
 
 
@@ -61,21 +65,40 @@ class Row:
     job: Any
     word: str
     message: str | None
+    seconds: float | None = None  # how long it has run
+    is_lost: bool = False  # whether it is said to run, and its worker is gone
+
+    @property
+    def look(self) -> str:
+        """The badge: a job that was asked to stop, and has not yet, is cancelling."""
+        if self.is_lost:
+            return "lost"
+        is_stopping = self.word == "running" and self.job.cancel_requested_at is not None
+        return "cancelling" if is_stopping else self.word
+
+    @property
+    def due_at(self) -> datetime | None:
+        """When one that is to run later does."""
+        return self.job.scheduled_at if self.word in ("scheduled", "retrying") else None
 
     @property
     def mark(self) -> str:
         """What is worth a tint when it changes."""
-        return f"{self.word} {self.job.progress}"
+        return f"{self.look} {self.job.progress}"
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A page of the list as of a moment; `new` jobs were made since that it does not show."""
+    """A page of the list as of a moment; `new` jobs were made since that it does not show.
+
+    With `back_to`, those that were made before then were not looked at.
+    """
 
     page: Page
     rows: list[Row]
     as_of: datetime
     new: int
+    back_to: datetime | None = None
 
 
 @blueprint.get("")
@@ -145,8 +168,10 @@ def row(session: Session, job_id: int) -> Row | None:
 
 def rows(session: Session, jobs: Any) -> list[Row]:
     """Jobs as the list shows them: with why one waits, or failed."""
-    reasons = admission.reasons(session, current_settings(), jobs)
     now = datetime.now(UTC)
+    reasons = admission.reasons(session, current_settings(), jobs)
+    lost = stuck.find(session, current_settings(), jobs)
+    reasons |= {job_id: found.sentence(now) for job_id, found in lost.items()}
     return [
         Row(
             job,
@@ -154,6 +179,8 @@ def rows(session: Session, jobs: Any) -> list[Row]:
             reasons.get(job.id)
             or (job.error_message if job.status == "failed" else None)
             or job.message,
+            job_record.timing(job, now).duration_seconds,
+            job.id in lost,
         )
         for job in jobs
     ]
@@ -168,28 +195,32 @@ def _listed(session: Session, filters: JobFilters) -> Listed:
     if as_of is not None and filters.is_newest_first:
         new = job_search.count_newer(session, search, as_of, _MOST_NEW)
         shown_search = search.where(Job.created_at <= as_of)
-    page = _page(session, filters, search, shown_search)
+    page, back_to = _page(session, filters, search, shown_search)
     if new and not page.jobs:  # there is nothing that could jump
         return _listed_anew(session, filters, search, now)
-    return Listed(page, rows(session, page.jobs), as_of or now, new)
+    return Listed(page, rows(session, page.jobs), as_of or now, new, back_to)
 
 
 def _listed_anew(session: Session, filters: JobFilters, search: Search, now: datetime) -> Listed:
-    page = _page(session, filters, search, search)
-    return Listed(page, rows(session, page.jobs), now, 0)
+    page, back_to = _page(session, filters, search, search)
+    return Listed(page, rows(session, page.jobs), now, 0, back_to)
 
 
 # Who was told of the same change counts once for all.
 _total = SharedAnswers[int]()
 
 
-def _page(session: Session, filters: JobFilters, search: Search, listed: Search) -> Page:
+def _page(
+    session: Session, filters: JobFilters, search: Search, listed: Search
+) -> tuple[Page, datetime | None]:
+    """The page, and back to when was looked if not everywhere."""
     sort, order = filters.order
     wanted = Wanted(sort, order, _PAGE_SIZE, 0, filters.cursor or None, _COLUMNS)
     if search == Search():
         total = _total.get(session.get_bind(), told_at(), lambda: job_lists.count_all(session))
-        return job_lists.page(session, listed.jobs, wanted, total=total)
-    return job_search.find(session, listed, wanted).page
+        return job_lists.page(session, listed.jobs, wanted, total=total), None
+    found = job_search.find(session, listed, wanted)
+    return found.page, found.back_to
 
 
 def _as_of() -> datetime | None:

@@ -24,7 +24,7 @@ from app.core import (
     timeline_waiting,
 )
 from app.core.collisions import Beside, Span
-from app.core.exports import cell
+from app.core.export_formats import cell
 from app.core.overlaps import Overlaps, moment
 from app.core.samples import Machine
 from app.core.stats import StatsCache

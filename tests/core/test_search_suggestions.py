@@ -28,7 +28,7 @@ def _some_jobs(session: Session) -> None:
     ("text", "expected"),
     [
         ("ty", ["type:"]),
-        ("status:failed qu", ["status:failed queue:"]),
+        ("status:failed mo", ["status:failed model:"]),
         ("-status:pe", ["-status:pending "]),
         ("type:ex", ["type:export "]),
         ("queue:a", ['queue:"a b" ']),

@@ -147,3 +147,20 @@ def test_a_window_without_failures_says_so(open_page: Open) -> None:
     page.locator(".empty").get_by_role("button", name="Clear all").click()
     expect(page).to_have_url(re.compile("/failures$"))
     expect(page.locator("[name=range]:checked")).to_have_value("")
+
+
+@pytest.mark.browser
+@pytest.mark.usefixtures("clear_jobs")
+def test_a_group_and_each_bar_of_it_lead_to_their_jobs(open_page: Open, session: Session) -> None:
+    for minutes, words in ((200, "line 1 is empty"), (10, "line 2 is empty"), (5, "no answer")):
+        record_seed.add_job(
+            session, "failed", minutes=minutes, error_type="ValueError", error_message=words
+        )
+    page = open_page("/failures")
+    group = page.locator(".group", has_text="is empty")
+    latest = group.locator(".spark a").last.get_attribute("href")
+
+    group.locator(".how-many a").click()
+    expect(page.locator("#jobs-count")).to_have_text("2 jobs")
+    page.goto(latest or "")
+    expect(page.locator("#jobs-count")).to_have_text("1 job")

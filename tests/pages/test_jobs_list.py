@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -342,3 +343,39 @@ def test_everybody_can_use_the_list(
     assert violations(page) == []
     page.goto("/jobs/suggestions?q=")
     assert violations(page) == []
+
+
+def test_a_row_tells_user_time_items_priority_and_when_it_is_due(
+    open_page: Open, session: Session
+) -> None:
+    soon = datetime.now(UTC) + timedelta(minutes=30)
+    add_job(session, 1, "running", items_done=312, items_total=1000, progress=31)
+    add_job(session, 2, "pending", scheduled_at=soon, priority=5)
+    add_job(session, 3, "completed")
+    page = open_page("/jobs")
+
+    for said in ("312 of 1,000", "so far", "admin"):
+        expect(page.locator("#row-1 .joblist-facts")).to_contain_text(said)
+    for said in ("due in", "priority 5"):
+        expect(page.locator("#row-2 .joblist-facts")).to_contain_text(said)
+    expect(page.locator("#row-3 .joblist-facts")).to_contain_text("30.0 s")
+    expect(page.locator("#row-3 .joblist-facts")).not_to_contain_text("priority")
+
+
+def test_a_job_that_was_asked_to_stop_is_cancelling(open_page: Open, session: Session) -> None:
+    add_job(session, 1, "running", cancel_requested_at=datetime.now(UTC))
+
+    expect(open_page("/jobs").locator("#row-1 .badge")).to_have_text("Cancelling")
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_no_row_is_wider_than_the_list(open_page: Open, session: Session, width: int) -> None:
+    long = "a-very-long-name-" * 6
+    add_job(
+        session, 1, "running", owner_name=long, task=long, message=long * 3, items_done=123_456,
+        items_total=1_234_567, priority=-1000, progress=5,
+    )  # fmt: skip
+    page = open_page("/jobs", width=width)
+    expect(page.locator("#row-1")).to_be_visible()
+
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import insert, select, text
 from sqlalchemy.orm import Session
 
-from app.core import exports, jobs, keys, tasks, users
+from app.core import export_formats, exports, jobs, keys, tasks, users
 from app.core.errors import NotFound
 from app.core.models import File, Incident, Job
 from app.core.settings import Settings
@@ -94,11 +94,11 @@ def test_a_cell_that_looks_like_a_formula_is_defused_and_comes_back_exactly(
 ) -> None:
     texts = ["=1+1", "+x", "-x", "@x", "\tx", "\rx", "'=x", "''-x", "'tis", "plain", "a=b", "＝x"]
     for words in texts:
-        shown = exports.cell(words)
+        shown = export_formats.cell(words)
         assert isinstance(shown, str)
         assert not shown.startswith(("=", "+", "-", "@", "\t", "\r", "＝"))
-        assert exports.plain(shown) == words
-    assert exports.cell(-1) == -1
+        assert export_formats.plain(shown) == words
+    assert export_formats.cell(-1) == -1
     session.execute(
         insert(Incident),
         [
@@ -110,7 +110,7 @@ def test_a_cell_that_looks_like_a_formula_is_defused_and_comes_back_exactly(
     selected = exports.find(session, Export(what="events"), None, None)
     assert exports.write(session, selected, "csv", out) == len(texts)
     rows = list(csv.DictReader(io.StringIO(out.getvalue().decode(), newline="")))
-    assert [exports.plain(row["text"]) for row in rows] == texts
+    assert [export_formats.plain(row["text"]) for row in rows] == texts
     assert rows[0]["text"] == "'=1+1"
 
 
