@@ -1,18 +1,14 @@
-// A refresh leaves open what the reader has opened, and chosen what was chosen.
+// A refresh leaves chosen what the reader has chosen.
 (() => {
-  let before; // what was open and chosen
+  let before; // what was chosen
   document.addEventListener("htmx:before:swap", (event) => {
     const region = event.detail.ctx.target;
     if (!region?.matches?.("[data-live]")) return;
-    before = {
-      open: [...region.querySelectorAll("details[open][id]")].map((each) => each.id),
-      chosen: [...region.querySelectorAll("select[id]")].map((each) => [each.id, each.value]),
-    };
+    before = [...region.querySelectorAll("select[id]")].map((each) => [each.id, each.value]);
   });
   document.addEventListener("htmx:after:swap", () => {
     if (!before) return;
-    for (const id of before.open) document.getElementById(id)?.setAttribute("open", "");
-    for (const [id, value] of before.chosen) {
+    for (const [id, value] of before) {
       const select = document.getElementById(id);
       if (select) select.value = value;
     }
