@@ -596,3 +596,15 @@ def test_times_are_relative_with_the_absolute_beside_them(
     expect(time).to_have_text("2 h ago")
     expect(time).to_have_attribute("title", f"{created_at:%Y-%m-%d %H:%M:%S} UTC")
     expect(time).to_have_attribute("datetime", created_at.isoformat(timespec="seconds"))
+
+
+@pytest.mark.parametrize(
+    "q", ['"', '""', "=", "a=", "=b", 'a="', "\\", "%", "_", "'; --", "batch_%", "é=ü", "\u202e", "a" * 200]
+)  # fmt: skip
+def test_an_odd_search_is_never_a_fault(
+    sign_in: Callable[..., FlaskClient], session: Session, q: str
+) -> None:
+    seed.add_batch(session)
+    client = sign_in()
+    for path in ("/history", "/history/export.csv"):
+        assert client.get(path, query_string={"q": q}).status_code == 200
