@@ -20,6 +20,12 @@
       this.part("search").addEventListener("input", () => this.filter());
       this.part("clear").addEventListener("click", () => this.clear());
       this.part("scroll").addEventListener("click", () => this.follow(!this.isFollowing));
+      this.part("wrap").addEventListener("click", () => {
+        const wraps = this.part("wrap").getAttribute("aria-pressed") !== "true";
+        this.part("wrap").setAttribute("aria-pressed", String(wraps));
+        this.lines.classList.toggle("unwrapped", !wraps);
+        this.toEnd();
+      });
       this.part("pause").addEventListener("click", () => this.pause(!this.isPaused));
       this.part("status").addEventListener("click", () => this.connect());
       this.lines.addEventListener("scroll", () => {

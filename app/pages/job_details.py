@@ -109,6 +109,15 @@ class Details:
     def timing(self) -> Timing:
         return job_record.timing(self.job, datetime.now(UTC))
 
+    @property
+    def items_per_second(self) -> str | None:
+        """The present attempt's rate, in words, while it runs and counts items."""
+        began, done = self.job.attempt_started_at, self.job.items_done
+        if self.word != "running" or began is None or not done:
+            return None
+        rate = done / max((datetime.now(UTC) - began).total_seconds(), 1.0)
+        return f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}" if rate >= 0.1 else f"{rate:.3f}"
+
     @cached_property
     def hindrances(self) -> Sequence[Hindrance]:
         return hindrances.find(self.session, current_settings(), self.job, self.actor.owner_name)

@@ -82,7 +82,6 @@ def download(form: str) -> Response:
     if not asked.is_few:
         raise Conflict(
             f"More than {COUNT_LIMIT:,} jobs match: let the task export write them.",
-            code="too_many",
         )
     session = db.session()
     selected = exports.find_jobs(session, asked.filter, g.actor.owner_name)

@@ -36,10 +36,15 @@ _SORTS: dict[str, tuple[str, Sort, Order]] = {
     "": ("Newest first", "created_at", "desc"),
     "oldest": ("Oldest first", "created_at", "asc"),
     "started": ("Latest start", "started_at", "desc"),
+    "started-first": ("Earliest start", "started_at", "asc"),
     "completed": ("Latest end", "completed_at", "desc"),
+    "completed-first": ("Earliest end", "completed_at", "asc"),
     "progress": ("Most progress", "progress", "desc"),
+    "progress-least": ("Least progress", "progress", "asc"),
     "status": ("By status", "status", "asc"),
-    "type": ("By type", "job_type", "asc"),
+    "status-last": ("By status, ended first", "status", "desc"),
+    "type": ("By type, A to Z", "job_type", "asc"),
+    "type-last": ("By type, Z to A", "job_type", "desc"),
 }
 _LONGEST = 2000
 

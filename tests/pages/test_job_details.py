@@ -274,3 +274,30 @@ def test_a_user_sees_only_their_own_jobs(open_page: Open, session: Session) -> N
     expect(page.locator("#jobs-count")).to_have_text("1 job")
     for path in ("/jobs/2", "/jobs/2/arguments.json", "/jobs/2/log.txt", "/jobs/2/cancel"):
         assert page.request.get(path).status == 404, path
+
+
+def test_its_whole_configuration_and_rate_are_told(open_page: Open, session: Session) -> None:
+    add_job(
+        session, 1, "running", timeout_seconds=90, queueing_lock="report", lock="nightly",
+        items_done=3000, items_total=9000, progress=33,
+    )  # fmt: skip
+    facts = open_page("/jobs/1").locator("section[aria-labelledby=job-facts]")
+
+    for said in ("Priority", "Time limit", "1 min 30 s for each attempt", "report", "nightly"):
+        expect(facts).to_contain_text(said)
+    expect(facts).to_contain_text("items/s")
+
+
+def test_long_lines_of_the_log_are_wrapped_or_not(open_page: Open, session: Session) -> None:
+    add_job(session, 1, "completed")
+    add_line(session, 1, "a long line " * 60)
+    page = open_page("/jobs/1")
+    lines = page.locator(".log-lines")
+    expect(lines).to_contain_text("a long line")
+    is_wide = "lines => lines.scrollWidth > lines.clientWidth"
+
+    assert not lines.evaluate(is_wide)
+    page.get_by_role("button", name="Wrap").click()
+    expect(page.get_by_role("button", name="Wrap")).to_have_attribute("aria-pressed", "false")
+    assert lines.evaluate(is_wide)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

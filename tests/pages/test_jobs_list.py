@@ -379,3 +379,24 @@ def test_no_row_is_wider_than_the_list(open_page: Open, session: Session, width:
     expect(page.locator("#row-1")).to_be_visible()
 
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_an_order_may_be_turned_around(open_page: Open, session: Session) -> None:
+    for number, task in ((1, "cleanup"), (2, "export"), (3, "backup")):
+        add_job(session, number, task=task, minutes=number)
+    page = open_page("/jobs?sort=type-last")
+
+    ids = [row.get_attribute("data-job") for row in page.locator(".joblist-row").all()]
+    assert ids == ["2", "1", "3"]
+
+
+def test_locks_are_searched_for(open_page: Open, session: Session) -> None:
+    add_job(session, 1, lock="nightly")
+    add_job(session, 2, queueing_lock="report")
+    page = open_page("/jobs?q=lock:nightly")
+    expect(page.locator("#jobs-count")).to_have_text("1 job")
+    expect(page.locator("#row-1")).to_be_visible()
+
+    page.goto("/jobs?q=queueing_lock:report")
+    expect(page.locator("#row-2")).to_be_visible()
+    expect(page.locator("#row-1")).to_have_count(0)
