@@ -79,7 +79,8 @@
     if (does) timer = setTimeout(() => { isGoing = false; }, SEQUENCE_MS);
   }
 
-  const isBusy = (event) => event.target.closest?.(FIELD) || document.querySelector("dialog[open], [popover]:popover-open");
+  const isTyping = (field) => field && isSeen(field); // one in a dialog that has just shut may have the focus yet
+  const isBusy = (event) => isTyping(event.target.closest?.(FIELD)) || document.querySelector("dialog[open], [popover]:popover-open");
   document.addEventListener("keydown", (event) => {
     if (event.isComposing || event.defaultPrevented) return;
     if (event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey) {

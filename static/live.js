@@ -8,6 +8,7 @@
   const marks = new WeakMap(); // what its rows said before the swap
   const tags = new WeakMap(); // the ETag of what a region shows, and the address that it is of
   let timer;
+  const told = new WeakMap(); // for which of these a region has asked
   let toldAt; // when the stream said last that something changed: pages that were told the same share an answer
 
   const regions = () => document.querySelectorAll("[data-live]");
@@ -55,7 +56,8 @@
     } else {
       waiting.delete(region);
       asked.set(region, performance.now());
-      if (toldAt) ctx.request.headers["Stoker-Told-At"] = toldAt;
+      if (toldAt && told.get(region) !== toldAt) ctx.request.headers["Stoker-Told-At"] = toldAt;
+      told.set(region, toldAt); // asked for once more, it gets what is new
       const tag = tags.get(region);
       if (tag?.of === ctx.request.action) ctx.request.headers["If-None-Match"] = tag.value; // else 304: nothing is new
     }

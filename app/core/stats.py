@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ from app.core.batch_status import history_status
 from app.core.sql import statement
 
 CACHE_SECONDS = 30.0
+_FEW = 2000
 _HOUR = 3600
 _POINT_LIMIT = 1000
 
@@ -124,6 +126,11 @@ def _timeline(
 
 def _floor(moment: datetime) -> datetime:
     return datetime.fromtimestamp(moment.timestamp() // _HOUR * _HOUR, UTC)
+
+
+def if_many(count: int) -> float:
+    """How long figures of so many rows may be kept: those of few are always read anew."""
+    return math.inf if count > _FEW else 0.0
 
 
 class StatsCache(Generic[Answer]):

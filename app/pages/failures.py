@@ -12,7 +12,7 @@ from flask.typing import ResponseReturnValue
 from app.core import failures, job_bulk, job_types
 from app.core.errors import NotFound
 from app.core.failures import Failures, Group
-from app.core.stats import StatsCache
+from app.core.stats import StatsCache, if_many
 from app.core.tasks import BulkFilter
 from app.extensions import db
 from app.pages import charts
@@ -44,7 +44,10 @@ class Figures:
     known_types: list[str]
 
 
-_figures = StatsCache[Figures](patience=20.0)
+_figures = StatsCache[Figures](
+    patience=20.0,
+    lasts=lambda figures: if_many(sum(group.jobs for group in figures.failures.groups)),
+)
 
 
 @blueprint.get("")

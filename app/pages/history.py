@@ -27,7 +27,9 @@ blueprint = Blueprint("history", __name__, url_prefix="/history")
 
 _PAGE_SIZE = 50
 # Every viewer asks again at each change: sums that take 0.5 s are made once in 10 s, no oftener.
-_figures = stats.StatsCache[Figures](patience=20.0)
+_figures = stats.StatsCache[Figures](
+    patience=20.0, lasts=lambda figures: stats.if_many(figures.whole.batches)
+)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from app.core.attention import Concern
 from app.core.models import Incident, QueuePause
 from app.core.samples import Machine
 from app.core.shared_answers import SharedAnswers
-from app.core.stats import StatsCache
+from app.core.stats import StatsCache, if_many
 from app.extensions import current_settings, db
 from app.pages import sparks, window_charts
 from app.pages.display import about, number
@@ -70,8 +70,12 @@ class Figures:
 
 
 # Every viewer asks again at each change: sums that take 0.5 s are made once in 10 s, no oftener.
-_figures = StatsCache[Figures](patience=20.0)
-_open = StatsCache[overview.Open](patience=5.0)
+_figures = StatsCache[Figures](
+    patience=20.0, lasts=lambda figures: if_many(figures.series.whole.ended)
+)
+_open = StatsCache[overview.Open](
+    patience=5.0, lasts=lambda open: if_many(open.running + open.waiting + open.scheduled)
+)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from app.core.errors import Invalid, NotFound, Refused, StokerError
 from app.core.models import QueuePause, Worker
 from app.core.queue_stats import QueueFigures
 from app.core.shared_answers import SharedAnswers
-from app.core.stats import StatsCache
+from app.core.stats import StatsCache, if_many
 from app.core.users import authorize
 from app.extensions import current_settings, db
 from app.pages.fragments import here, told_at, wants_fragment
@@ -31,7 +31,7 @@ class Figures:
     oldest: dict[str, datetime]
 
 
-_figures = StatsCache[Figures](patience=5.0)
+_figures = StatsCache[Figures](patience=5.0, lasts=lambda figures: if_many(figures.totals.total))
 
 
 @dataclass(frozen=True)

@@ -297,7 +297,7 @@ def test_a_rule_is_made_silenced_changed_and_deleted_by_hand(
 
     rule.get_by_role("button", name="Edit").click()
     page.get_by_label("Watch it").uncheck()
-    page.get_by_role("button", name="Save").click()
+    page.get_by_role("button", name="Save", exact=True).click()
     expect(rule).to_contain_text("Off")
     rule.get_by_role("button", name="Edit").click()
     page.get_by_role("button", name="Delete").click()

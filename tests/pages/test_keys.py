@@ -32,7 +32,7 @@ def test_g_and_a_key_go_to_each_page(open_page: Open) -> None:
     for entry in ENTRIES:
         if not entry.key:
             continue
-        wait_until_so(page, "window.stoker?.keys")
+        wait_until_so(page, "window.stoker?.keys && document.readyState === 'complete'")
         page.keyboard.press("g")
         page.keyboard.press(entry.key)
         expect(page.locator(".pages a[aria-current] span")).to_have_text(entry.word)
@@ -144,7 +144,7 @@ def test_the_palette_goes_to_pages_jobs_batches_and_searches(
         ("batch_a", "Open batch_a", r"/history/batch_a$"),
         ("out of memory", "Search the jobs for “out of memory”", r"/jobs\?q=out(%20|\+)of"),
     ):
-        wait_until_so(page, "window.stoker?.keys")
+        wait_until_so(page, "window.stoker?.keys && document.readyState === 'complete'")
         page.keyboard.press("Control+k")
         expect(page.locator("#palette-text")).to_be_focused()
         page.keyboard.type(text)

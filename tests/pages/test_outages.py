@@ -80,7 +80,7 @@ def test_an_open_page_keeps_its_rows_under_a_banner_and_mends_itself(
     wait_until_live(page)
     complaints.are_expected = True  # the browser notes each 503
     with outage(settings, postgres):
-        page.select_option("[name=status]", "completed")
+        page.select_option("[name=model]", seed.MODELS[0])
         banner = page.locator("#banner")
         expect(banner).to_contain_text(words)
         expect(banner).to_contain_text(re.compile(r"What you see is from \d\d:\d\d:\d\d UTC"))
@@ -89,7 +89,7 @@ def test_an_open_page_keeps_its_rows_under_a_banner_and_mends_itself(
         expect(page.locator(".htmx-request")).to_have_count(0)
         page.click("#open-batch_a")
         expect(page.locator("#banner")).to_contain_text(words)
-    page.select_option("[name=status]", "")
+    page.select_option("[name=model]", "")
     expect(page.locator("#banner")).to_be_empty()
     expect(page.locator("#live-word")).to_have_text("Live")
     expect(page.locator("#job-batch_a")).to_be_visible()

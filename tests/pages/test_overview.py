@@ -247,7 +247,7 @@ def test_a_narrow_screen_has_five_pages_in_reach_and_the_others_under_more(open_
     page.get_by_role("button", name="More").click()
     page.locator("#more-pages").get_by_role("link", name="API").click()
     expect(page.locator("h1")).to_have_text("HTTP interface")
-    expect(page.locator(".more")).to_have_attribute("data-current", "")
+    expect(page.locator(".more")).to_have_attribute("data-current", "far")
 
 
 def test_each_chart_is_a_table_too_that_stays_open(open_page: Open, session: Session) -> None:

@@ -126,7 +126,7 @@ def test_what_is_seen_is_saved_from_the_menu_and_found_in_menu_and_palette(
     open_page: Open, complaints: Complaints
 ) -> None:
     complaints.are_expected = True  # the browser notes the 409
-    page = open_page("/history")
+    page = open_page("/jobs")
     page.select_option("[name=status]", "failed")
     expect(page).to_have_url(re.compile("status=failed"))
     page.click("#views-button")
@@ -142,7 +142,7 @@ def test_what_is_seen_is_saved_from_the_menu_and_found_in_menu_and_palette(
     page.click("#views-button")
     expect(saved).to_have_attribute("href", re.compile("status=failed"))
     saved.click()
-    expect(page).to_have_url(re.compile(r"/history\?.*status=failed"))
+    expect(page).to_have_url(re.compile(r"/jobs\?.*status=failed"))
     expect(page.locator("[name=status]")).to_have_value("failed")
     page.goto("/")
     page.keyboard.press("Control+k")
