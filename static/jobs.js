@@ -89,6 +89,7 @@
   // Suggestions: a list under the box; arrows walk it, Enter and Tab take one, Escape closes it.
   let asking;
   let timer;
+  let isHalf = false; // a field was taken, and its value is still to come
   const box = () => $("jobs-suggestions");
   const options = () => [...box().querySelectorAll("[role=option]")];
   const chosen = () => box().querySelector("[aria-selected=true]");
@@ -130,12 +131,18 @@
     close();
     input.focus();
     input.setSelectionRange(input.value.length, input.value.length);
-    if ("complete" in option.dataset) input.dispatchEvent(new Event("input", { bubbles: true }));
+    isHalf = !("complete" in option.dataset);
+    if (!isHalf) input.dispatchEvent(new Event("input", { bubbles: true }));
     else suggest();
   }
+  // What was typed before a field was taken is still on its way: a field without its value is no search.
+  document.addEventListener("htmx:before:request", (event) => {
+    if (isHalf && event.detail.ctx.sourceElement.id === "jobs-q") event.preventDefault();
+  });
   document.addEventListener("input", (event) => {
     if (event.target.id !== "jobs-q") return;
     $("jobs-q-clear").hidden = !event.target.value;
+    isHalf = false;
     clearTimeout(timer);
     timer = setTimeout(suggest, 150);
   });

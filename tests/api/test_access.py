@@ -20,7 +20,7 @@ MakeClient = Callable[[str | None], FlaskClient]
 
 API = ("/v1", "/api/", "/admin/", "/platform/jobs/api/", "/metrics")
 OPEN = {"static", "operation.health", "operation.readyz", "sign_in.index", "sign_in.show"}
-OPEN |= {"sign_in.sign_in", "description.describe", "window.health"}
+OPEN |= {"preferences.change", "sign_in.sign_in", "description.describe", "window.health"}
 SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
 
 
