@@ -264,6 +264,8 @@ def test_ctrl_c_ends_the_watching_and_not_the_batch(stack: Stack, tmp_path: Path
             cwd=ROOT,
             env={**process_environment(stack.settings), "PYTHONUNBUFFERED": "1"},
             stderr=said,
+            # What a shell starts in its background ignores Ctrl-C, and the tests may be that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
     try:
         wait_until(lambda: batch.id in log.read_text(), "it says what it watches")
