@@ -16,7 +16,9 @@
   function apply(choices) {
     for (const [choice, place] of [["theme", "theme"], ["density", "density"], ["keys", "singleKeys"]]) {
       const value = choices.get(choice);
-      if (value) root.dataset[place] = value;
+      // Without a theme the system's holds; Pico takes any other word for a choice of light.
+      if (value === "system") delete root.dataset[place];
+      else if (value) root.dataset[place] = value;
     }
     for (const radio of document.querySelectorAll("#preferences input[type=radio]")) {
       const value = choices.get(radio.name);

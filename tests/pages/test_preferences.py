@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 from sqlalchemy.orm import Session
 
 from app.pages import display
-from tests.pages import seed
+from tests.pages import record_seed, seed
 from tests.pages.conftest import wait_until_live
 
 Open = Callable[..., Page]
@@ -64,7 +64,7 @@ def test_a_zone_that_is_none_is_utc(
     answer = client.get("/history")
     assert answer.status_code == 200
     assert 'data-zone="UTC"' in answer.text
-    assert 'data-theme="system"' in answer.text
+    assert "data-theme=" not in answer.text.split(">", 2)[1]
 
 
 def test_without_scripts_a_form_keeps_the_choice_and_goes_back(
@@ -150,3 +150,21 @@ def test_another_tab_takes_over_the_theme_when_it_is_looked_at(open_page: Open) 
     other.check("#theme [value=dark]", force=True)
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+
+
+@pytest.mark.browser
+@pytest.mark.usefixtures("clear_jobs")
+def test_what_is_not_chosen_follows_the_system_down_to_each_box(
+    open_page: Open, session: Session
+) -> None:
+    record_seed.add_job(session)
+    page = open_page("/jobs", color_scheme="dark")
+    box = page.locator(".joblist-row [data-select]").first
+    dark = box.evaluate("each => getComputedStyle(each).backgroundColor")
+    page.emulate_media(color_scheme="light")
+    expect(box).not_to_have_css("background-color", dark)
+    page.click(".account")
+    page.check("[name=theme][value=dark]", force=True)
+    expect(box).to_have_css("background-color", dark)
+    page.check("[name=theme][value=system]", force=True)
+    expect(box).not_to_have_css("background-color", dark)
