@@ -1,4 +1,7 @@
-"""Named SQL statements: `sql/<noun>.sql` holds them, each under a line `-- name: <what>`."""
+"""Named SQL statements: `sql/<noun>.sql` holds them, each under a line `-- name: <what>`.
+
+A line `-- include: <file>` stands for the text of `sql/<file>.sql`, which several share.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import TextClause, text
 
 _NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
+_INCLUDE = re.compile(r"^-- include: (\w+)$", re.MULTILINE)
 
 
 @cache
@@ -19,5 +23,9 @@ def statement(noun: str, name: str) -> TextClause:
 
 @cache
 def _statements(noun: str) -> dict[str, TextClause]:
-    parts = _NAME.split((Path(__file__).parent / f"{noun}.sql").read_text())
+    parts = _NAME.split(_INCLUDE.sub(lambda named: _read(named[1]), _read(noun)))
     return {name: text(body) for name, body in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def _read(noun: str) -> str:
+    return (Path(__file__).parent / f"{noun}.sql").read_text()

@@ -5,36 +5,12 @@
 WITH asked AS (
     SELECT CAST(:since AS timestamptz) AS since, CAST(:until AS timestamptz) AS until,
            CAST(:origin AS timestamptz) AS origin, CAST(:step AS double precision) AS step,
-           CASE WHEN CAST(:task AS text) IS NULL THEN 'status' ELSE 'task' END AS dimension
-), day AS (
-    SELECT begins_at
-    FROM asked JOIN rollup_span ON span = 'day' AND begins_at >= since
-        AND begins_at <= until - interval '24 hours'
-    WHERE step >= 86400
-      AND NOT EXISTS (
-          SELECT FROM dirty_hour
-          WHERE hour >= begins_at AND hour < begins_at + interval '24 hours'
-      )
-), hour AS (
-    SELECT begins_at
-    FROM asked JOIN rollup_span ON span = 'hour' AND begins_at >= since
-        AND begins_at <= until - interval '1 hour'
-    WHERE step >= 3600 AND refreshed_at >= begins_at + interval '61 minutes'
-      AND NOT EXISTS (SELECT FROM dirty_hour WHERE dirty_hour.hour = begins_at)
-      AND date_trunc('day', begins_at, 'UTC') NOT IN (SELECT begins_at FROM day)
-), gap AS (
-    SELECT lower(range) AS since, upper(range) AS until
-    FROM unnest((
-        SELECT tstzmultirange(tstzrange(since, until)) - coalesce((
-            SELECT range_agg(range) FROM (
-                SELECT tstzrange(begins_at, begins_at + interval '24 hours') AS range FROM day
-                UNION ALL
-                SELECT tstzrange(begins_at, begins_at + interval '1 hour') FROM hour
-            ) AS counted
-        ), '{}')
-        FROM asked
-    )) AS range
-), rolled AS (
+           CASE WHEN CAST(:task AS text) IS NULL THEN 'status' ELSE 'task' END AS dimension,
+           CAST(:step AS double precision) >= 86400 AS with_days,
+           CAST(:step AS double precision) >= 3600 AS with_hours
+),
+-- include: rolled_parts
+, rolled AS (
     SELECT rollup.*
     FROM asked JOIN rollup ON span = 'day' AND rollup.dimension = asked.dimension
         AND begins_at >= since AND begins_at < until

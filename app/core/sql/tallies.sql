@@ -4,36 +4,11 @@
 -- statement, so one snapshot: no job is missed or counted twice.
 WITH asked AS (
     SELECT coalesce(CAST(:since AS timestamptz), '-infinity') AS since,
-           coalesce(CAST(:until AS timestamptz), 'infinity') AS until
-), day AS (
-    SELECT begins_at
-    FROM asked JOIN rollup_span ON span = 'day' AND begins_at >= since
-        AND begins_at <= until - interval '24 hours'
-    WHERE NOT EXISTS (
-        SELECT FROM dirty_hour
-        WHERE hour >= begins_at AND hour < begins_at + interval '24 hours'
-    )
-), hour AS (
-    SELECT begins_at
-    FROM asked JOIN rollup_span ON span = 'hour' AND begins_at >= since
-        AND begins_at <= until - interval '1 hour'
-    -- A transaction that ended a job may have taken a moment to commit.
-    WHERE refreshed_at >= begins_at + interval '61 minutes'
-      AND NOT EXISTS (SELECT FROM dirty_hour WHERE dirty_hour.hour = begins_at)
-      AND date_trunc('day', begins_at, 'UTC') NOT IN (SELECT begins_at FROM day)
-), gap AS (
-    SELECT lower(range) AS since, upper(range) AS until
-    FROM unnest((
-        SELECT tstzmultirange(tstzrange(since, until)) - coalesce((
-            SELECT range_agg(range) FROM (
-                SELECT tstzrange(begins_at, begins_at + interval '24 hours') AS range FROM day
-                UNION ALL
-                SELECT tstzrange(begins_at, begins_at + interval '1 hour') FROM hour
-            ) AS counted
-        ), '{}')
-        FROM asked
-    )) AS range
-), rolled AS (
+           coalesce(CAST(:until AS timestamptz), 'infinity') AS until,
+           true AS with_days, true AS with_hours
+),
+-- include: rolled_parts
+, rolled AS (
     SELECT rollup.*
     FROM asked JOIN rollup ON span = 'day' AND dimension = :dimension
         AND begins_at >= since AND begins_at < until
