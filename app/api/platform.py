@@ -10,7 +10,7 @@ from pydantic import Field, RootModel
 
 from app.api.openapi import Answer, Limit, Query, describe, read_query
 from app.auth import needs
-from app.core import job_stats, platform_jobs
+from app.core import job_stats, platform_jobs, retry_eligibility
 from app.core.models import Job
 from app.core.platform_jobs import Performance
 from app.core.status import PLATFORM, PLATFORM_LIST, shown
@@ -165,7 +165,10 @@ def list_jobs() -> JobList | JobCounts:
         case "completed":
             return JobList(timestamp=now, jobs=[_completed(job) for job in found])
         case "failed":
-            return JobList(timestamp=now, jobs=[_failed(job) for job in found])
+            able = retry_eligibility.find(session, found, g.actor)
+            return JobList(
+                timestamp=now, jobs=[_failed(job, able[job.id].can_retry) for job in found]
+            )
 
 
 @blueprint.get("/queues/")
@@ -244,13 +247,13 @@ def _completed(job: Job) -> CompletedJob:
     )
 
 
-def _failed(job: Job) -> FailedJob:
+def _failed(job: Job, can_retry: bool) -> FailedJob:
     return FailedJob(
         task_id=str(job.id),
         task_name=job.task,
         status=PLATFORM.say(job.status),  # type: ignore[arg-type]
         error=job.error_message,
-        can_retry=True,
+        can_retry=can_retry,
         completed_at=job.ended_at,
     )
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.core import alerts, dead_letters, queue
+from app.core import alerts, dead_letters, other_workers, queue
 from app.core.models import Worker
 from app.core.queue_stats import QueueFigures
 from app.core.settings import Settings
-from app.core.sql import statement
 from app.core.users import Actor
 
 MOST_ALERTS = 5
@@ -141,9 +140,7 @@ def _unread(
     """
     prefix = queue.model_queue("")
     models = {model for worker in workers for model in worker.models}
-    stale = timedelta(seconds=settings.worker_stale_seconds)
-    heard_at = session.scalar(statement("hindrances", "heard_at"))
-    others_live = heard_at is not None and heard_at > datetime.now(UTC) - stale
+    others_live = other_workers.may_live(session, settings.worker_stale_seconds)
     found = []
     for each in queues:
         waiting = each.counts["pending"] + each.counts["retrying"]

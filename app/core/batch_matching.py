@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Select, and_, cast, func, or_, select
+from sqlalchemy import ColumnElement, Integer, Select, cast, func, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
@@ -173,12 +173,7 @@ def owners_of(session: Session, owner_id: int | None) -> list[int]:
     """Whose batches there are, 500 users at most: by a walk over the index instead of all rows."""
     if owner_id is not None:
         return [owner_id]
-    owners: list[int] = []
-    last = -1
-    while len(owners) < 500:
-        found = session.scalar(select(func.min(Batch.owner_id)).where(and_(Batch.owner_id > last)))
-        if found is None:
-            break
-        owners.append(found)
-        last = found
-    return owners
+    owner = select(func.min(Batch.owner_id).label("id")).cte("owner", recursive=True)
+    following = select(func.min(Batch.owner_id)).where(Batch.owner_id > owner.c.id)
+    owner = owner.union_all(select(following.scalar_subquery()).where(owner.c.id.is_not(None)))
+    return list(session.scalars(select(owner.c.id).where(owner.c.id.is_not(None)).limit(500)))

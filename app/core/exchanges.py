@@ -148,15 +148,15 @@ def finish_reason(body: object) -> str | None:
 
 def fault(text: str | None) -> Fault:
     """Of an error body, whatever shape it has."""
+    if not text:
+        return Fault("error", "What it said is too long to be shown.")
     body = load(text)
-    if body is None and text:
-        return Fault("error", text)
-    if isinstance(body, dict):
-        error = body.get("error", body)
-        if isinstance(error, dict):
-            kind = error.get("type") or error.get("code") or "error"
-            return Fault(str(kind), str(error.get("message")))
-    return Fault("error", str(body))
+    error = body.get("error", body) if isinstance(body, dict) else None
+    if not isinstance(error, dict):
+        return Fault("error", error if isinstance(error, str) else text)
+    kind = error.get("type") or error.get("code") or "error"
+    message = error.get("message") or error.get("detail")
+    return Fault(str(kind), text if message is None else str(message))
 
 
 def parameters(body: object) -> dict[str, Any]:

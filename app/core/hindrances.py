@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.core import admission, queue, stuck
+from app.core import admission, other_workers, queue, stuck
 from app.core.models import Batch, Job, Worker
 from app.core.settings import Settings
 from app.core.sql import statement
@@ -147,9 +147,7 @@ class _Finder:
     def _unserved(self) -> Hindrance | None:
         """No worker reads its queue. Which queues another app's workers read, they don't tell."""
         if self.job.queue not in _OURS and self._model_name is None:
-            heard_at = self.session.scalar(statement("hindrances", "heard_at"))
-            silent = timedelta(seconds=self.settings.worker_stale_seconds)
-            if heard_at is not None and heard_at > datetime.now(UTC) - silent:
+            if other_workers.may_live(self.session, self.settings.worker_stale_seconds):
                 return None
             return Hindrance("no worker", f"No worker that reads the queue {self.job.queue} lives")
         workers = self._workers()

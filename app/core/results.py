@@ -12,7 +12,7 @@ import orjson
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from app.core import jobs, webhooks
+from app.core import exchanges, jobs, webhooks
 from app.core.models import Batch
 from app.core.sql import statement
 
@@ -223,22 +223,10 @@ def list_failed(
             "retry_count": row.tries - 1,
             "last_retry_at": row.last_tried_at if row.tries > 1 else None,
             "created_at": row.created_at,
-            **_fault(row.error or row.body),
+            "error_message": fault.message,
+            "error_type": fault.kind,
         }
         for row in rows[:limit]
+        for fault in (exchanges.fault(row.error or row.body),)
     ]
     return found, len(rows) > limit
-
-
-def _fault(text: str | None) -> dict[str, str]:
-    """The message and the type of an error body, whatever shape it has."""
-    try:
-        body = orjson.loads(text or "null")
-    except orjson.JSONDecodeError:
-        body = text
-    if isinstance(body, dict):
-        error = body.get("error", body)
-        if isinstance(error, dict):
-            kind = error.get("type") or error.get("code") or "error"
-            return {"error_message": str(error.get("message")), "error_type": str(kind)}
-    return {"error_message": str(body), "error_type": "error"}

@@ -33,7 +33,7 @@ def find(session: Session, jobs: Sequence[Any], actor: Actor) -> dict[int, Eligi
     may_change = adoption.may_change_queue(driver_connection(session))
     retries = {
         row.retried_from: row
-        for row in session.execute(statement("lines", "retries"), {"ids": ids})
+        for row in session.execute(statement("job_actions", "retries"), {"ids": ids})
     }
     lost = _lost_batches(session, [job.id for job in jobs if job.task == batches.TASK])
     found = {}

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.core import recovery
+from app.core import other_workers, recovery
 from app.core.acting import Done, batch_of, begin, done, look_again, refusal
 from app.core.errors import Conflict
 from app.core.models import Job
@@ -47,7 +47,7 @@ def find(session: Session, settings: Settings, jobs: Iterable[Any]) -> dict[int,
         if job.status == "running"
         and (job.attempt_started_at is None or job.attempt_started_at < now - silent)
     }
-    if not began:
+    if not began or not other_workers.are_known(session):
         return {}
     rows = session.execute(statement("stuck", "heard"), {"job_ids": list(began)})
     return {

@@ -48,7 +48,11 @@ def index() -> str:
         limit=_PAGE_SIZE,
         cursor=filters.cursor or None,
     )
-    types = [each.name for each in job_types.list_types(session, g.actor.owner_name)]
+    types = (
+        []  # they are in the filters above
+        if wants_fragment()
+        else [each.name for each in job_types.list_types(session, g.actor.owner_name)]
+    )
     return render_template(
         "events/_list.html" if wants_fragment() else "events/index.html",
         here=here(),

@@ -157,7 +157,7 @@ def _bars(group: Group, found: Failures) -> list[Bar]:
         if jobs:
             begins = found.begins_at + timedelta(seconds=place * found.step_seconds)
             ends = begins + timedelta(seconds=found.step_seconds)
-            words = f"{jobs:,} from {at(begins, found.step_seconds)} UTC"
+            words = f"{jobs:,} from {at(begins, found.step_seconds)} {zone_of(begins, found.step_seconds)}"
             bars.append(
                 Bar(round(place * width, 3), round(width, 3), words, _jobs_url(begins, ends, group))
             )

@@ -69,7 +69,7 @@ def index() -> ResponseReturnValue:
         places=queue.positions(session) if "queued" in {job.status for job in listed.jobs} else {},
         here=here(),
         first_batch=first_batch_command(),
-        **_menus(session, filters),
+        **({} if wants_fragment() else _menus(session, filters)),
     )
 
 

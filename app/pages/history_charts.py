@@ -9,7 +9,7 @@ from app.core.batch_figures import Figures, Sums
 from app.pages import charts
 from app.pages.display import number, short_number
 from app.pages.filters import STATUSES
-from app.pages.window_charts import STEP_WORDS, Chart, Table, Tip, at
+from app.pages.window_charts import STEP_WORDS, Chart, Table, Tip, at, heading_of, ticks, zone_of
 
 # From the bottom of a bar to its top: what is done first.
 _STACK = ("completed", "cancelled", "failed", "in_progress", "queued")
@@ -82,7 +82,8 @@ def _drawn(
     most = max(totals, default=0)
     said = dict(legend)
     width = charts.WIDTH / max(1, len(columns))
-    starts = [at(begins_at, figures.step_seconds) for begins_at, _ in figures.steps]
+    begins = [begins_at for begins_at, _ in figures.steps]
+    starts = [at(each, figures.step_seconds) for each in begins]
     tips = [
         Tip(
             round(place * width, 2),
@@ -98,7 +99,7 @@ def _drawn(
         sentence=_sentence(starts, totals, words, sum(whole), name, figures),
         tips=tips,
         table=Table(
-            ("From (UTC)", *(word for _, word in legend)),
+            (heading_of(begins, figures.step_seconds), *(word for _, word in legend)),
             [
                 (starts[place], *(words(count) for _, count in column))
                 for place, column in enumerate(columns)
@@ -129,14 +130,13 @@ def _sentence(
         return f"No {name}."
     step = STEP_WORDS[figures.step_seconds]
     each = f"one {step}" if step[0].isalpha() else step
-    begin = starts[totals.index(most)]
-    return f"{words(whole)} in all, at most {words(most)} in {each}, from {begin} UTC."
+    place = totals.index(most)
+    zone = zone_of(figures.steps[place][0], figures.step_seconds)
+    return f"{words(whole)} in all, at most {words(most)} in {each}, from {starts[place]} {zone}."
 
 
 def _ticks(figures: Figures) -> tuple[str, ...]:
     if not figures.steps or figures.until is None:
         return ()
     begins = [begins_at for begins_at, _ in figures.steps]
-    is_short = (figures.until - begins[0]).total_seconds() <= 86_400
-    form = "%H:%M" if is_short else "%d %b"
-    return tuple(f"{each:{form}}" for each in (begins[0], begins[len(begins) // 2], figures.until))
+    return ticks(begins, figures.until, figures.step_seconds)

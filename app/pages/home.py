@@ -20,16 +20,14 @@ from app.core import (
     queue,
     queue_pauses,
     queue_stats,
-    samples,
     worker_health,
 )
 from app.core.attention import Concern
 from app.core.models import Incident, QueuePause
-from app.core.samples import Machine
 from app.core.shared_answers import SharedAnswers
 from app.core.stats import StatsCache, if_many
 from app.extensions import current_settings, db
-from app.pages import sparks, window_charts
+from app.pages import machines, sparks, window_charts
 from app.pages.display import about, number
 from app.pages.fragments import here, told_at, wants_fragment
 from app.pages.window import Window
@@ -66,7 +64,6 @@ class Figures:
     types: list[job_stats.TaskStats]
     queues: list[queue_stats.QueueFigures]
     known_types: list[str]
-    machine: Machine | None
 
 
 # Every viewer asks again at each change: sums that take 0.5 s are made once in 10 s, no oftener.
@@ -110,6 +107,9 @@ def index() -> str:
     now = _now.get(
         (bind, owner_name, g.actor.scopes, window.key), told_at(), lambda: _look(window, figures)
     )
+    machine = max(
+        machines.read(session, window), key=lambda each: each.points[-1].until, default=None
+    )
     return render_template(
         "home/_now.html" if wants_fragment() else "home/index.html",
         window=window,
@@ -117,7 +117,7 @@ def index() -> str:
         at=datetime.now(UTC),
         figures=figures,
         charts=window_charts.draw(figures.series),
-        sparks=sparks.draw(figures.machine, figures.series.since, figures.series.until),
+        sparks=sparks.draw(machine, figures.series.since, figures.series.until),
         **vars(now),
         most_incidents=_MOST_INCIDENTS,
         models=_served_models(now.queue["worker"]["current_model"]),
@@ -163,13 +163,11 @@ def _count(window: Window, owner_name: str | None) -> Figures:
     }
     types = job_stats.by_task_between(session, **bounds)
     paused = [pause.queue for pause in queue_pauses.list_pauses(session)]
-    machines = samples.read(session, window.since, window.until)
     return Figures(
         series=overview.series(session, task=window.type, **bounds),
         types=[each for each in types if window.type in (None, each.job_type)],
         queues=queue_stats.queues(session, owner_name, also=paused),
         known_types=[each.name for each in job_types.list_types(session, owner_name)],
-        machine=max(machines, key=lambda each: each.points[-1].until, default=None),
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.pages.display import duration
+from app.pages.display import clock_time, duration
 
 WIDTH, HEIGHT = 600.0, 206.0
 BOX_WIDTH, BOX_HEIGHT = 116.0, 40.0
@@ -90,7 +90,7 @@ def draw(steps: Sequence[tuple[str, datetime, float | None]]) -> Diagram:
 def _times(moments: list[datetime]) -> str:
     if not moments:
         return ""
-    return f"{moments[-1]:%H:%M:%S}" + (f", {len(moments)} times" if len(moments) > 1 else "")
+    return clock_time(moments[-1]) + (f", {len(moments)} times" if len(moments) > 1 else "")
 
 
 def _way(pair: tuple[str, str], seconds: list[float]) -> Way:

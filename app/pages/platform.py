@@ -66,7 +66,11 @@ def list_jobs(kind: str) -> str:
     session = db.session()
     filters = platform_lists.Filters.read(kind, request.args)
     listed = platform_lists.find(session, filters, g.actor)
-    types = [each.name for each in job_types.list_types(session, g.actor.owner_name)]
+    types = (
+        []  # they are in the filters above
+        if wants_fragment()
+        else [each.name for each in job_types.list_types(session, g.actor.owner_name)]
+    )
     return render_template(
         "platform/_list.html" if wants_fragment() else "platform/list.html",
         here=here(),

@@ -193,7 +193,7 @@ class Form:
         text = self.given[name] or _USUAL.get(name, "0")
         return (
             int(text)
-            if len(text) < 12 and text.lstrip("-").isdecimal() and text.isascii()
+            if len(text) < 12 and text.removeprefix("-").isdecimal() and text.isascii()
             else text
         )
 

@@ -19,7 +19,7 @@ from app.extensions import db
 from app.pages import charts
 from app.pages.display import number
 from app.pages.fragments import here, wants_fragment
-from app.pages.window_charts import STEP_WORDS, at
+from app.pages.window_charts import STEP_WORDS, at, heading_of, zone_of
 
 blueprint = Blueprint("stats_pages", __name__, url_prefix="/stats")
 
@@ -111,6 +111,8 @@ def index() -> str:
         most=most,
         step=STEP_WORDS[view.step_seconds],
         labels=[at(begins, view.step_seconds) for begins in figures.begins],
+        heading=heading_of(figures.begins, view.step_seconds),
+        zone=zone_of(datetime.now(UTC), view.step_seconds),
     )
 
 

@@ -18,7 +18,6 @@ from app.core import (
     contention,
     job_record,
     job_types,
-    samples,
     timeline,
     timeline_runs,
     timeline_waiting,
@@ -30,14 +29,13 @@ from app.core.samples import Machine
 from app.core.stats import StatsCache
 from app.core.timeline_runs import Runs
 from app.extensions import current_settings, db
-from app.pages import timeline_map
+from app.pages import machines, timeline_map
 from app.pages.fragments import here, wants_fragment
 from app.pages.preferences import preferences
 from app.pages.timeline_drawing import Drawing
 from app.pages.timeline_machines import figure_words
 from app.pages.timeline_matrix import Matrix
 from app.pages.timeline_view import View
-from app.pages.window import DATES
 
 blueprint = Blueprint("timeline", __name__, url_prefix="/timeline")
 
@@ -48,9 +46,6 @@ _MOST_ADVICE = 3
 _FEW_RUNS = 2000
 _RUNS_A_SECOND = 2500
 _LEAST_MARGIN = timedelta(seconds=10)
-# A month of a machine takes 0.3 s, and whoever looks asks again at each change.
-_SHORT = timedelta(days=2)
-_machines = StatsCache[list[Machine]](patience=20.0)
 
 
 @dataclass(frozen=True)
@@ -170,7 +165,7 @@ def _read(session: Session, view: View) -> Shown:
     lanes = timeline.with_waiting(
         timeline.lanes(session, runs, window.since, until), _waiting(session, view)
     )
-    machines = _read_machines(session, view)
+    seen = machines.read(session, view.window)
     drawing = Drawing(
         lanes,
         swept.concurrency,
@@ -178,21 +173,10 @@ def _read(session: Session, view: View) -> Shown:
         window.since,
         until,
         view.now,
-        machines,
+        seen,
         runs.known_from,
     )
-    return Shown(runs, swept, spans, beside, drawing, machines, since)
-
-
-def _read_machines(session: Session, view: View) -> list[Machine]:
-    window = view.window
-    since, until = window.since, window.until
-    if until - since <= _SHORT:
-        return samples.read(session, since, until)
-    bounds = (since, until) if window.range == DATES else ()
-    return _machines.get(
-        (session.get_bind(), window.range, *bounds), lambda: samples.read(session, since, until)
-    )
+    return Shown(runs, swept, spans, beside, drawing, seen, since)
 
 
 def _waiting(session: Session, view: View) -> list[timeline_waiting.WaitingLane]:

@@ -16,7 +16,6 @@ from flask import (
 )
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import RequestRedirect
 
 from app.core import saved_views
 from app.core.errors import Conflict, Invalid, LimitReached, NotFound, StokerError
@@ -107,8 +106,6 @@ def _read_address(given: str) -> str:
         raise refusal
     try:
         endpoint, _ = current_app.url_map.bind("").match(path, method="GET")
-    except RequestRedirect:
-        raise refusal from None
     except HTTPException:
         raise refusal from None
     pages = {name for entry in ENTRIES for name in (entry.endpoint.partition(".")[0], *entry.also)}

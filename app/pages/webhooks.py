@@ -48,7 +48,11 @@ def index() -> str:
         most_dead=dead_letters.MOST_COUNTED,
         may_change="submit" in g.actor.scopes,
         sees_all=g.actor.owner_filter is None,
-        owners=_owners(),
+        owners=(
+            users.names(session, [each.owner_id for each in found])
+            if g.actor.owner_filter is None
+            else {}
+        ),
     )
 
 
@@ -257,10 +261,3 @@ def _form(form: WebhookForm, endpoint: WebhookEndpoint | None = None) -> str:
 
 def _secret(endpoint: WebhookEndpoint, what: str) -> str:
     return render_template("webhooks/secret.html", endpoint=endpoint, what=what)
-
-
-def _owners() -> dict[int, str]:
-    """By id; only who sees everybody's needs them."""
-    if g.actor.owner_filter is not None:
-        return {}
-    return {user.id: user.name for user in users.list_users(db.session())}

@@ -75,7 +75,7 @@ def draw(series: Series) -> Charts:
     word = STEP_WORDS[series.step_seconds]
     return Charts(
         step=word,
-        ticks=_ticks(series),
+        ticks=ticks(_begins(series), series.until, series.step_seconds),
         ended=_ended(series, word),
         waits=_percentiles(series, "wait_seconds"),
         runs=_percentiles(series, "run_seconds"),
@@ -92,12 +92,21 @@ def zone_of(moment: datetime, step_seconds: int) -> str:
     return "UTC" if step_seconds >= _DAY else zone_word(moment)
 
 
-def _ticks(series: Series) -> tuple[str, ...]:
-    is_short = (series.until - series.since).total_seconds() <= _DAY
+def heading_of(moments: Sequence[datetime], step_seconds: int) -> str:
+    """What stands over a column of such times."""
+    return f"From ({zone_of(moments[-1], step_seconds)})" if moments else "From"
+
+
+def ticks(moments: Sequence[datetime], until: datetime, step_seconds: int) -> tuple[str, ...]:
+    """The words under an axis: of its first step, the middle one, and its end."""
+    is_short = (until - moments[0]).total_seconds() <= _DAY
     form = "%H:%M" if is_short else "%d %b"
-    steps = series.steps
-    middle = steps[len(steps) // 2].begins_at
-    return tuple(f"{each:{form}}" for each in (steps[0].begins_at, middle, series.until))
+    shown = (moments[0], moments[len(moments) // 2], until)
+    return tuple(f"{each if step_seconds >= _DAY else there(each):{form}}" for each in shown)
+
+
+def _begins(series: Series) -> list[datetime]:
+    return [step.begins_at for step in series.steps]
 
 
 def _tips(series: Series, words: Sequence[str]) -> list[Tip]:
@@ -127,7 +136,7 @@ def _ended(series: Series, word: str) -> Chart:
         sentence=sentence,
         tips=_tips(series, [_counts(step) for step in steps]),
         table=Table(
-            ("From (UTC)", "Completed", "Failed", "Cancelled"),
+            (heading_of(_begins(series), series.step_seconds), "Completed", "Failed", "Cancelled"),
             [
                 (
                     at(step.begins_at, series.step_seconds),
@@ -170,7 +179,12 @@ def _percentiles(series: Series, measure: str) -> Chart:
             ],
         ),
         table=Table(
-            ("From (UTC)", "Half within", "95 % within", "99 % within"),
+            (
+                heading_of(_begins(series), series.step_seconds),
+                "Half within",
+                "95 % within",
+                "99 % within",
+            ),
             [
                 (
                     at(step.begins_at, series.step_seconds),

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from app.core import hindrances, jobs, stuck, users
+from app.core import hindrances, jobs, other_workers, stuck, users
 from app.core.errors import Conflict, Forbidden
 from app.core.models import AuditEntry, Job
 from app.core.settings import Settings
@@ -58,6 +58,19 @@ def test_one_whose_worker_was_removed_is_lost(session: Session, settings: Settin
     job = doing(session, silent_seconds=None)
 
     assert job.id in stuck.find(session, settings, [job])
+
+
+def test_of_an_app_whose_jobs_name_no_worker_nothing_is_said(
+    session: Session, settings: Settings
+) -> None:
+    """As Procrastinate 3.0's are."""
+    job = doing(session, silent_seconds=None)
+    session.execute(text("ALTER TABLE procrastinate_jobs RENAME COLUMN worker_id TO unknown"))
+    try:
+        assert stuck.find(session, settings, [job]) == {}
+        assert other_workers.may_live(session, settings.worker_stale_seconds)
+    finally:
+        session.rollback()
 
 
 def test_one_whose_worker_lives_is_left_alone(

@@ -62,12 +62,14 @@ def test_what_waits_stands_in_the_order_of_its_turn(session: Session, sign_in: S
     third = defer(session, priority=-2)
     first = defer(session, priority=5)
     later = defer(session, schedule_at=datetime.now(UTC) + timedelta(hours=3, minutes=5))
+    after = defer(session, depends_on=[first], priority=9)
     page = sign_in().get("/platform/jobs/pending/").text
     assert [int(number) for number in re.findall(r'id="row-(\d+)"', page)] == [
         first,
         second,
         third,
         later,
+        after,
     ]
     assert "High , 5 tasks Next in line as soon as a worker is free" in row(page, first)
     assert "Medium , 0 tasks 2nd in line when its turn comes" in row(page, second)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from urllib.parse import urlencode
@@ -51,6 +52,20 @@ def test_local_times_name_their_zone_and_the_tooltip_has_utc_too(
         assert display.iso(AT) == "2026-01-05T23:30:05+00:00"
         if zone != "UTC":
             assert display.clocks(AT) == f"{shown} (2026-01-05 23:30:05 UTC)"
+
+
+@pytest.mark.usefixtures("clear_jobs")
+def test_hours_of_charts_and_tables_name_the_readers_zone(
+    app: Flask, session: Session, sign_in: Callable[..., FlaskClient]
+) -> None:
+    record_seed.add_job(session, "failed", minutes=30)
+    seed.add_batch(session)
+    client = sign_in()
+    choose(client, app, time="local", zone="Asia/Kolkata")
+    for path in ("/", "/stats", "/failures", "/history?range=24h"):
+        page = client.get(path).text
+        assert re.search(r"From \(IST\)| IST[\"<.]", page), path
+        assert not re.search(r"From \(UTC\)|(?<!:)\b\d\d:\d\d UTC", page), path
 
 
 @pytest.mark.parametrize(

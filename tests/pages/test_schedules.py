@@ -222,6 +222,7 @@ def test_a_form_without_its_token_is_refused(session: Session, sign_in: SignIn) 
         ("/schedules/1/explode", 404),
         ("/schedules/preview?kind=cron&cron=%00", 200),
         ("/schedules/preview?kind=interval&every=99999999999999999999", 200),
+        ("/schedules/preview?kind=interval&every=--5", 200),
         ("/schedules/preview?args=%5B", 200),
         ("/schedules/new?task=%00", 200),
     ],

@@ -29,7 +29,3 @@ FROM (
       AND (priority > :priority OR (priority = :priority AND id < :job_id))
     LIMIT :most
 ) AS front;
-
--- name: heard_at
--- When any of Procrastinate's workers was heard of last.
-SELECT max(last_heartbeat) FROM procrastinate_workers;

@@ -146,3 +146,10 @@ UPDATE job_search
 SET words = stoker_words(named.id, named.task, named.owner_name, named.arguments)
 FROM named
 WHERE job_search.job_created_at = named.created_at AND job_search.job_id = named.id;
+
+-- name: retries
+-- The latest job that retries each of these.
+SELECT DISTINCT ON (retried_from) retried_from, id, status
+FROM job
+WHERE retried_from = ANY (CAST(:ids AS bigint[]))
+ORDER BY retried_from, created_at DESC, id DESC;

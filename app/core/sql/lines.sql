@@ -1,18 +1,20 @@
 -- name: line
 -- What waits, in the order in which it will be fetched: first what is due (of each status those that
--- have waited longest, :most at most), then what is scheduled. One part for each status, as in
+-- have waited longest, :most at most), then what is scheduled, then what waits for other jobs. One part for each status, as in
 -- overview.sql: the index has each in the order of its creation.
 SELECT id, task, queue, model, priority, status, created_at, scheduled_at, owner_name, message,
        progress, attempts, error_message
 FROM (
     (SELECT *, 0 AS part FROM job
      WHERE status = 'pending' AND (scheduled_at IS NULL OR scheduled_at <= now())
+       AND NOT EXISTS (SELECT FROM waiting_job WHERE waiting_job.id = job.id AND needs > 0)
        AND (CAST(:owner_name AS text) IS NULL OR owner_name = :owner_name)
        AND (CAST(:task AS text) IS NULL OR task = :task)
      ORDER BY created_at, id LIMIT :most)
     UNION ALL
     (SELECT *, 0 FROM job
      WHERE status = 'retrying' AND (scheduled_at IS NULL OR scheduled_at <= now())
+       AND NOT EXISTS (SELECT FROM waiting_job WHERE waiting_job.id = job.id AND needs > 0)
        AND (CAST(:owner_name AS text) IS NULL OR owner_name = :owner_name)
        AND (CAST(:task AS text) IS NULL OR task = :task)
      ORDER BY created_at, id LIMIT :most)
@@ -22,6 +24,13 @@ FROM (
        AND (CAST(:owner_name AS text) IS NULL OR owner_name = :owner_name)
        AND (CAST(:task AS text) IS NULL OR task = :task)
      ORDER BY scheduled_at, id LIMIT :most)
+    UNION ALL
+    (SELECT job.*, 2 FROM waiting_job JOIN job ON job.id = waiting_job.id
+     WHERE needs > 0 AND job.status IN ('pending', 'retrying')
+       AND (job.scheduled_at IS NULL OR job.scheduled_at <= now())
+       AND (CAST(:owner_name AS text) IS NULL OR job.owner_name = :owner_name)
+       AND (CAST(:task AS text) IS NULL OR job.task = :task)
+     ORDER BY job.id LIMIT :most)
 ) AS waiting
 ORDER BY part, CASE WHEN part = 0 THEN -priority END, CASE WHEN part = 1 THEN scheduled_at END,
          created_at, id
@@ -44,10 +53,3 @@ CROSS JOIN LATERAL (
     ) AS counted
 ) AS front
 WHERE job.id = ANY (CAST(:ids AS bigint[])) AND job.status = 'todo';
-
--- name: retries
--- The latest job that retries each of these.
-SELECT DISTINCT ON (retried_from) retried_from, id, status
-FROM job
-WHERE retried_from = ANY (CAST(:ids AS bigint[]))
-ORDER BY retried_from, created_at DESC, id DESC;

@@ -112,7 +112,8 @@ WITH due AS MATERIALIZED (
         FROM due
     ) AS named
 )
-SELECT lane, waits, (SELECT count(*) FROM due) >= :most AS has_more,
+SELECT lane, waits, (SELECT max(jobs) FROM (SELECT count(*) AS jobs FROM due GROUP BY status) AS read) >= :most
+           AS has_more,
        id, task, queue, owner_name, status, scheduled_at, created_at,
        greatest(scheduled_at, created_at, (
            SELECT max(attempt.ended_at) FROM attempt
