@@ -152,9 +152,10 @@ async def view(house: House, cookie: str, paths: list[str], seconds: float) -> i
                 line = await asyncio.wait_for(stream.content.readline(), 30)
                 if line != b"event: changed\n":
                     continue
+                told = (await stream.content.readline()).decode().removeprefix("data:").strip()
                 began = time.monotonic()
                 for address in parts.live.values():
-                    headers = dict(_AS_PART)
+                    headers = {**_AS_PART, "Stoker-Told-At": told}
                     if address in tags:
                         headers["If-None-Match"] = tags[address]
                     async with client.get(f"{house.url}{address}", headers=headers) as answer:
