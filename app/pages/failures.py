@@ -45,7 +45,7 @@ class Figures:
 
 
 _figures = StatsCache[Figures](
-    patience=20.0,
+    patience=100.0,
     lasts=lambda figures: if_many(sum(group.jobs for group in figures.failures.groups)),
 )
 

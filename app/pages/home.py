@@ -66,9 +66,9 @@ class Figures:
     known_types: list[str]
 
 
-# Every viewer asks again at each change: sums that take 0.5 s are made once in 10 s, no oftener.
+# Every viewer asks again at each change: what is dear to sum up may take a hundredth of a core.
 _figures = StatsCache[Figures](
-    patience=20.0, lasts=lambda figures: if_many(figures.series.whole.ended)
+    patience=100.0, lasts=lambda figures: if_many(figures.series.whole.ended)
 )
 _open = StatsCache[overview.Open](
     patience=5.0, lasts=lambda open: if_many(open.running + open.waiting + open.scheduled)
