@@ -36,6 +36,8 @@ PAGES = {
     "history": "/history",
     "queue": "/queue",
     "failures": "/failures",
+    "stats": "/stats",
+    "platform": "/platform/jobs/",
     "tasks": "/tasks",
 }
 
