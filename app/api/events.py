@@ -12,7 +12,7 @@ from app.api.jobs.queries import Moment
 from app.api.openapi import Answer, Limit, Query, describe, read_query
 from app.api.schemas import read_body
 from app.auth import needs
-from app.core import audit, incidents, tasks
+from app.core import audit, incident_lists, tasks
 from app.core.errors import Invalid
 from app.core.models import Incident
 from app.extensions import current_settings, db
@@ -94,11 +94,15 @@ class Events(Answer):
 def index() -> Events:
     """The incidents, newest first."""
     asked = read_query(EventQuery)
-    wanted = incidents.Wanted(
-        asked.source, asked.risk_level, asked.reviewed, asked.since, asked.until
+    wanted = incident_lists.Wanted(
+        risk_level=asked.risk_level,
+        source=asked.source,
+        is_reviewed=asked.reviewed,
+        since=asked.since,
+        until=asked.until,
     )
-    found, next_cursor = incidents.list_incidents(
-        db.session(), wanted, cursor=asked.cursor, limit=asked.limit
+    found, next_cursor = incident_lists.newest(
+        db.session(), wanted, owner_name=None, limit=asked.limit, cursor=asked.cursor
     )
     return Events(
         events=[_event(each) for each in found],

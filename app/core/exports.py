@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from sqlalchemy import Executable, Select, exists, func, select
 from sqlalchemy.orm import Session
 
-from app.core import batches, job_search, search_conditions
+from app.core import batches, incident_lists, job_search, search_conditions
 from app.core.export_formats import Row, pieces
 from app.core.models import Incident, Job, Request, Result
 from app.core.tasks import BulkFilter, Export
@@ -115,18 +115,11 @@ def _jobs(asked: Export) -> Select[Any]:
 
 
 def _events(asked: Export) -> Select[Any]:
-    query = select(*Incident.__table__.columns)
-    if asked.source is not None:
-        query = query.where(Incident.source == asked.source)
-    if asked.risk_level is not None:
-        query = query.where(Incident.risk_level == asked.risk_level)
-    if asked.owner is not None:
-        query = query.where(
-            exists().where(Job.id == Incident.job_id, Job.owner_name == asked.owner)
-        )
-    if asked.reviewed is not None:
-        is_reviewed = Incident.reviewed_at.is_not(None)
-        query = query.where(is_reviewed if asked.reviewed else ~is_reviewed)
+    wanted = incident_lists.Wanted(
+        source=asked.source, risk_level=asked.risk_level, is_reviewed=asked.reviewed
+    )
+    conditions = incident_lists.conditions(wanted, asked.owner)
+    query = select(*Incident.__table__.columns).where(*conditions)
     return _within(query, Incident.opened_at, asked)
 
 

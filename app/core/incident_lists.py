@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from app.core import audit
-from app.core.errors import Invalid
+from app.core import audit, cursors
 from app.core.models import Incident, Job
 
 # Counting stops here; and no action is on more.
 COUNT_LIMIT = 10_000
 _MOST_ID = 2**63 - 1
+_CURSOR = "incidents"
 
 
 @dataclass(frozen=True)
@@ -59,17 +59,29 @@ def page(
     cursor: str | None = None,
 ) -> Page:
     """A page of everybody's, or (with an owner) of those about the owner's jobs. Raises Invalid (cursor)."""
-    matching = conditions(wanted, owner_name)
-    query = select(Incident).where(*matching)
-    if cursor:
-        query = query.where(tuple_(Incident.opened_at, Incident.id) < _read(cursor))
-    newest = query.order_by(Incident.opened_at.desc(), Incident.id.desc()).limit(limit + 1)
-    found = session.scalars(newest).all()
-    shown = found[:limit]
-    following = None
-    if len(found) > limit:
-        following = f"{shown[-1].opened_at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}_{shown[-1].id}"
+    shown, following = newest(session, wanted, owner_name=owner_name, limit=limit, cursor=cursor)
     return Page(shown, count(session, wanted, owner_name), following)
+
+
+def newest(
+    session: Session,
+    wanted: Wanted,
+    *,
+    owner_name: str | None,
+    limit: int,
+    cursor: str | None = None,
+) -> tuple[Sequence[Incident], str | None]:
+    """As `page`, not counted: the incidents, and the cursor of the next page if there is one."""
+    query = select(Incident).where(*conditions(wanted, owner_name))
+    if cursor:
+        _, place = cursors.decode(cursor, {_CURSOR: (datetime, int)})
+        query = query.where(tuple_(Incident.opened_at, Incident.id) < tuple_(*place))
+    query = query.order_by(Incident.opened_at.desc(), Incident.id.desc()).limit(limit + 1)
+    found = session.scalars(query).all()
+    if len(found) <= limit:
+        return found, None
+    last = found[limit - 1]
+    return found[:limit], cursors.encode(_CURSOR, (last.opened_at, last.id))
 
 
 def count(session: Session, wanted: Wanted, owner_name: str | None) -> int:
@@ -143,14 +155,3 @@ def _says(text: str) -> ColumnElement[bool]:
             fits = or_(fits, Incident.id == int(word), Incident.job_id == int(word))
         words.append(fits)
     return and_(*words)
-
-
-def _read(cursor: str) -> tuple[datetime, int]:
-    at, _, number = cursor.partition("_")
-    try:
-        if not (number.isascii() and number.isdecimal() and len(number) < 20):
-            raise ValueError
-        moment = datetime.fromisoformat(at)
-        return moment.replace(tzinfo=moment.tzinfo or UTC), min(int(number), _MOST_ID)
-    except ValueError:
-        raise Invalid("cursor is none that a page of this list gave.", param="cursor") from None

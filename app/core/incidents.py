@@ -6,22 +6,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import func, select, tuple_, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from app.core import audit, cursors, job_stats, overlaps, quarantine, scans, webhooks
+from app.core import audit, job_stats, overlaps, quarantine, scans, webhooks
 from app.core.errors import Conflict, NotFound, Refused
 from app.core.models import Incident
 from app.core.sql import statement
 
 SOURCES = ("failure", "stall", "slow", "overlap")
 
-_CURSOR = "incidents"
 _STATS_HOURS = 24
 # From so many on, what is low or medium counts as high.
 _MANY = 10
@@ -88,46 +86,6 @@ def list_open(session: Session, *, limit: int, without_verdict: bool = False) ->
     if without_verdict:
         query = query.where(Incident.verdict.is_(None))
     return session.scalars(query.order_by(Incident.opened_at.desc()).limit(limit)).all()
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Which incidents; None is any."""
-
-    source: str | None = None
-    risk_level: str | None = None
-    reviewed: bool | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-
-
-def list_incidents(
-    session: Session, wanted: Wanted, *, cursor: str | None = None, limit: int
-) -> tuple[Sequence[Incident], str | None]:
-    """A page, newest first, and the cursor of the next if there is one. Raises Invalid."""
-    query = select(Incident)
-    for column, value in (
-        (Incident.source, wanted.source),
-        (Incident.risk_level, wanted.risk_level),
-    ):
-        if value is not None:
-            query = query.where(column == value)
-    if wanted.reviewed is not None:
-        is_reviewed = Incident.reviewed_at.is_not(None)
-        query = query.where(is_reviewed if wanted.reviewed else ~is_reviewed)
-    if wanted.since is not None:
-        query = query.where(Incident.opened_at >= wanted.since)
-    if wanted.until is not None:
-        query = query.where(Incident.opened_at < wanted.until)
-    if cursor is not None:
-        _, place = cursors.decode(cursor, {_CURSOR: (datetime, int)})
-        query = query.where(tuple_(Incident.opened_at, Incident.id) < tuple_(*place))
-    query = query.order_by(Incident.opened_at.desc(), Incident.id.desc()).limit(limit + 1)
-    found = session.scalars(query).all()
-    if len(found) <= limit:
-        return found, None
-    last = found[limit - 1]
-    return found[:limit], cursors.encode(_CURSOR, (last.opened_at, last.id))
 
 
 def review(session: Session, incident_id: int, actor: str) -> Incident:
