@@ -13,6 +13,7 @@ from app.core.errors import Invalid, LimitReached, NotFound, Refused, StokerErro
 from app.core.models import AlertRule
 from app.core.users import authorize
 from app.extensions import current_settings, db
+from app.pages import paging
 from app.pages.alert_form import AlertForm
 from app.pages.fragments import here, wants_fragment
 from app.pages.window import moment
@@ -37,7 +38,7 @@ def _for_operators() -> None:
 def index() -> str:
     """The page, or only what changes on it."""
     session = db.session()
-    offset = _offset()
+    offset = paging.offset(request.args, _FARTHEST)
     open_alerts = alerts.open_alerts(session)
     history, has_more = alerts.list_alerts(session, limit=_PAGE, offset=offset)
     rules = alert_rules.list_rules(session)
@@ -246,10 +247,3 @@ def _found(rule_id: int) -> AlertRule:
     if rule_id >= 2**62:
         raise NotFound(f"There is no alert rule {rule_id}.", param="rule_id")
     return alert_rules.get(db.session(), rule_id)
-
-
-def _offset() -> int:
-    value = request.args.get("offset", "0")
-    if not (value.isascii() and value.isdecimal()):
-        raise Invalid("offset must be a whole number.", param="offset")
-    return min(int(value[:9]), _FARTHEST)

@@ -9,6 +9,7 @@ from app.core import dead_letters, redeliveries
 from app.core.errors import Invalid
 from app.core.users import authorize
 from app.extensions import db
+from app.pages import paging
 from app.pages.fragments import here, wants_fragment
 
 blueprint = Blueprint("dead_letters_page", __name__, url_prefix="/webhooks/dead-letters")
@@ -56,7 +57,7 @@ def ask(action: str) -> str:
 
 
 def _page(swept: redeliveries.Sweep | None, action: str = "") -> str:
-    offset = _offset()
+    offset = paging.offset(request.args, _FARTHEST)
     found, total = dead_letters.list_letters(
         db.session(), g.actor.owner_filter, limit=_PAGE, offset=offset
     )
@@ -78,10 +79,3 @@ def _page(swept: redeliveries.Sweep | None, action: str = "") -> str:
 def _done() -> int:
     value = request.args.get("done", "")
     return int(value) if value.isascii() and value.isdecimal() and len(value) < 7 else 0
-
-
-def _offset() -> int:
-    value = request.args.get("offset", "0")
-    if not (value.isascii() and value.isdecimal()):
-        raise Invalid("offset must be a whole number.", param="offset")
-    return min(int(value[:9]), _FARTHEST)

@@ -20,6 +20,7 @@ from app.core.retry_eligibility import Eligibility
 from app.core.status import shown
 from app.core.users import Actor
 from app.extensions import current_settings
+from app.pages import paging
 
 PAGE_SIZE = 50
 _LONGEST = 2000
@@ -54,10 +55,7 @@ class Filters:
         for name, value in given.items():
             if len(value) > _LONGEST:
                 raise Invalid(f"{name} is longer than {_LONGEST:,} characters.", param=name)
-        said = args.get("offset") or "0"
-        if not (said.isascii() and said.isdigit() and len(said) < 10):
-            raise Invalid("offset must be a whole number.", param="offset")
-        return cls(kind, **given, offset=min(int(said), lines.MOST))
+        return cls(kind, **given, offset=paging.offset(args, lines.MOST))
 
     def url(self, **changed: Any) -> str:
         """The address of the list with some of it changed."""
