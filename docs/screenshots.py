@@ -19,27 +19,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from playwright.sync_api import sync_playwright  # noqa: E402
+from playwright.sync_api import Page, sync_playwright  # noqa: E402
 from sqlalchemy.orm import Session  # noqa: E402
 
 from app.core import embedded, schema, sessions, users  # noqa: E402
 from app.core.db import make_engine  # noqa: E402
 from app.core.settings import Settings, load_settings  # noqa: E402
-from tests.pages import day, seed  # noqa: E402
+from tests.pages import house  # noqa: E402
 
 PORT = 4089
 IMAGES = ROOT / "docs/images"
-PAGES = {
-    "overview": "/",
-    "timeline": "/timeline?range=6h&pair=export&with=run_batch",
-    "jobs": "/jobs?status=failed",
-    "history": "/history",
-    "queue": "/queue",
-    "failures": "/failures",
-    "stats": "/stats",
-    "platform": "/platform/jobs/",
-    "tasks": "/tasks",
-}
+# Wide in both themes; narrow, as on a phone, in the light one.
+SHAPES = {"light": (1280, 800, "light"), "dark": (1280, 800, "dark"), "narrow": (390, 844, "light")}
+# Of each picture; those in the README are sharp on dense screens too.
+_DENSE = ("timeline",)
 
 
 def main() -> None:
@@ -49,9 +42,9 @@ def main() -> None:
     try:
         settings = load_settings(var=base / "var", port=PORT, database_url=embedded.start(base))
         schema.upgrade(settings.database_url)
-        cookie = fill(settings)
+        cookie, numbers = fill(settings)
         with serve(settings):
-            take_pictures(cookie)
+            take_pictures(cookie, numbers)
     finally:
         home = embedded.home(base)
         embedded.stop(base, "immediate")
@@ -59,17 +52,16 @@ def main() -> None:
         shutil.rmtree(base, ignore_errors=True)
 
 
-def fill(settings: Settings) -> str:
-    """Make the batches; the token of a signed-in browser."""
+def fill(settings: Settings) -> tuple[str, dict[str, str]]:
+    """Make it all; the token of a signed-in browser, and what stands in the pages' addresses."""
     engine = make_engine(settings, "pictures")
     with Session(engine) as session:
-        seed.fill(session)
-        day.fill(session)
+        numbers = house.fill(session, settings)
         link = sessions.create_sign_in_link(session, users.ensure_admin(session), 10)
         token = sessions.consume_sign_in_link(session, link, session_days=1)
         session.commit()
     engine.dispose()
-    return token
+    return token, numbers
 
 
 @contextmanager
@@ -96,31 +88,43 @@ def serve(settings: Settings) -> Iterator[None]:
         server.wait()
 
 
-def take_pictures(token: str) -> None:
-    """Each page in both themes, sharp on dense screens too."""
-    IMAGES.mkdir(parents=True, exist_ok=True)
+def take_pictures(token: str, numbers: dict[str, str]) -> None:
+    """Each page in each shape."""
+    shutil.rmtree(IMAGES, ignore_errors=True)
+    IMAGES.mkdir(parents=True)
     names = ("chromium", "chromium-browser", "google-chrome")
     found = next((path for name in names if (path := shutil.which(name))), None)
     url = f"http://localhost:{PORT}"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        for scheme in ("light", "dark"):
-            page = browser.new_page(
-                viewport={"width": 1280, "height": 800},
-                color_scheme=scheme,
-                device_scale_factor=1.5,
-                reduced_motion="reduce",
-            )
-            page.context.add_cookies(
-                [{"name": f"stoker_session_{PORT}", "value": token, "url": url}]
-            )
-            for name, path in PAGES.items():
-                page.goto(url + path)
-                page.wait_for_selector("#live[data-status=live]")
-                page.wait_for_timeout(1500)
-                page.screenshot(path=IMAGES / f"{name}-{scheme}.png")
-            page.close()
+        for shape, (width, height, scheme) in SHAPES.items():
+            for is_dense in (False, True):
+                page = browser.new_page(
+                    viewport={"width": width, "height": height},
+                    color_scheme=scheme,
+                    device_scale_factor=1.5 if is_dense else 1,
+                    reduced_motion="reduce",
+                )
+                page.context.add_cookies(
+                    [{"name": f"stoker_session_{PORT}", "value": token, "url": url}]
+                )
+                for name, path in house.PAGES.items():
+                    if (name in _DENSE) == is_dense:
+                        show(page, url + path.format(**numbers))
+                        page.screenshot(path=IMAGES / f"{name}-{shape}.png")
+                page.close()
         browser.close()
+
+
+def show(page: Page, address: str) -> None:
+    """Open it, and wait until nothing more comes."""
+    answer = page.goto(address)
+    if answer is None or not answer.ok:
+        raise SystemExit(f"{address} gives {answer and answer.status}")
+    page.wait_for_function("document.fonts.status === 'loaded'")
+    if page.locator("#live").count():
+        page.wait_for_selector("#live[data-status=live]")
+    page.wait_for_timeout(700)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
@@ -19,30 +19,13 @@ from app.core.incident_lists import Wanted
 from app.core.models import AuditEntry, Incident, Job
 from tests.pages import record_seed
 from tests.pages.conftest import violations
+from tests.pages.incident_seed import add
 
 pytestmark = pytest.mark.usefixtures("clear_jobs")
 
 Open = Callable[..., Page]
 SignIn = Callable[..., FlaskClient]
 OWN = {"Sec-Fetch-Site": "same-origin"}
-
-
-def add(session: Session, said: str = "export failed", **fields: Any) -> int:
-    """An incident that was opened `minutes` ago; commits. Returns its id."""
-    at = datetime.now(UTC) - timedelta(minutes=fields.pop("minutes", 5))
-    values = {
-        "source": "failure",
-        "risk_level": "medium",
-        "fingerprint": f"failure:{said}:{at.timestamp()}",
-        "text": said,
-        "details": {"task": "export"},
-        "opened_at": at,
-        "last_seen_at": at,
-    }
-    incident = Incident(**values | fields)
-    session.add(incident)
-    session.commit()
-    return incident.id
 
 
 def listed(page: str) -> list[int]:

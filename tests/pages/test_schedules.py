@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,9 +15,9 @@ from sqlalchemy.orm import Session
 
 from app.core import schedules, users
 from app.core.models import Job, Schedule, ScheduleFiring
-from app.core.schedule_definitions import Definition
 from tests.pages import record_seed
 from tests.pages.conftest import Complaints, violations
+from tests.pages.schedule_seed import add_firing, make
 
 pytestmark = pytest.mark.usefixtures("clear_jobs", "clear_schedules")
 
@@ -32,29 +32,6 @@ def clear_schedules(session: Session) -> Iterator[None]:
     yield
     session.rollback()
     session.execute(text("DELETE FROM schedule"))
-    session.commit()
-
-
-def make(session: Session, name: str = "nightly", **changed: Any) -> Schedule:
-    """A schedule of the administrator's; commits."""
-    values: dict[str, Any] = {
-        "name": name,
-        "task": "export",
-        "args": {"format": "csv"},
-        "trigger": {"kind": "cron", "cron": "30 7 * * 1-5", "timezone": "Europe/Berlin"},
-    }
-    actor = users.actor_of(users.ensure_admin(session))
-    made = schedules.create(
-        session, Definition(**values | changed), actor, most=100, now=datetime.now(UTC)
-    )
-    session.commit()
-    return made
-
-
-def add_firing(session: Session, schedule: Schedule, minutes: float, **said: Any) -> None:
-    """What became of a planned time; commits."""
-    at = datetime.now(UTC) - timedelta(minutes=minutes)
-    session.add(ScheduleFiring(schedule_id=schedule.id, planned_at=at, **said))
     session.commit()
 
 

@@ -57,7 +57,7 @@ def test_the_gpu_and_the_models_that_were_loaded_have_a_lane(
     expect(lane.locator(".busy")).to_have_attribute("d", re.compile("^M.*Z$"))
     blocks = lane.locator(".block")
     expect(blocks).to_have_count(2)
-    expect(blocks.first).to_have_text("gemma-3-4b-it")
+    expect(lane.locator(".block-name").first).to_have_text("gemma-3-4b-it")
     for words in ("google/gemma-3-4b-it loaded", "30 min", "GPU 80 %, memory 90 %", "engine: CPU"):
         expect(blocks.first).to_have_attribute("aria-label", re.compile(re.escape(words)))
     page.get_by_text("The machines as a table").click()
