@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from playwright.sync_api import Page, sync_playwright  # noqa: E402
+from sqlalchemy import Engine  # noqa: E402
 from sqlalchemy.orm import Session  # noqa: E402
 
 from app.core import embedded, schema, sessions, users  # noqa: E402
@@ -42,9 +43,11 @@ def main() -> None:
     try:
         settings = load_settings(var=base / "var", port=PORT, database_url=embedded.start(base))
         schema.upgrade(settings.database_url)
-        cookie, numbers = fill(settings)
+        engine = make_engine(settings, "pictures")
+        cookie, numbers = fill(engine, settings)
         with serve(settings):
-            take_pictures(cookie, numbers)
+            take_pictures(engine, cookie, numbers)
+        engine.dispose()
     finally:
         home = embedded.home(base)
         embedded.stop(base, "immediate")
@@ -52,15 +55,13 @@ def main() -> None:
         shutil.rmtree(base, ignore_errors=True)
 
 
-def fill(settings: Settings) -> tuple[str, dict[str, str]]:
+def fill(engine: Engine, settings: Settings) -> tuple[str, dict[str, str]]:
     """Make it all; the token of a signed-in browser, and what stands in the pages' addresses."""
-    engine = make_engine(settings, "pictures")
     with Session(engine) as session:
         numbers = house.fill(session, settings)
         link = sessions.create_sign_in_link(session, users.ensure_admin(session), 10)
         token = sessions.consume_sign_in_link(session, link, session_days=1)
         session.commit()
-    engine.dispose()
     return token, numbers
 
 
@@ -88,7 +89,7 @@ def serve(settings: Settings) -> Iterator[None]:
         server.wait()
 
 
-def take_pictures(token: str, numbers: dict[str, str]) -> None:
+def take_pictures(engine: Engine, token: str, numbers: dict[str, str]) -> None:
     """Each page in each shape."""
     shutil.rmtree(IMAGES, ignore_errors=True)
     IMAGES.mkdir(parents=True)
@@ -110,6 +111,8 @@ def take_pictures(token: str, numbers: dict[str, str]) -> None:
                 )
                 for name, path in house.PAGES.items():
                     if (name in _DENSE) == is_dense:
+                        with Session(engine) as session:
+                            house.beat(session)
                         show(page, url + path.format(**numbers))
                         page.screenshot(path=IMAGES / f"{name}-{shape}.png")
                 page.close()

@@ -26,7 +26,8 @@ from tests.pages import (
 PAGES = {
     "overview": "/",
     "timeline": "/timeline?range=6h&pair=export&with=run_batch",
-    "jobs": "/jobs?status=failed",
+    "jobs": "/jobs?job={job}",
+    "jobs-found": "/jobs?status=failed&q=type:export",
     "job": "/jobs/{job}",
     "history": "/history",
     "batch": "/history/{batch}",
@@ -100,6 +101,12 @@ def fill(session: Session, settings: Settings) -> dict[str, str]:
     }
 
 
+def beat(session: Session) -> None:
+    """Its workers are heard of; commits."""
+    session.execute(text("UPDATE worker SET last_heartbeat_at = now()"))
+    session.commit()
+
+
 def _add_jobs(session: Session) -> None:
     """Beside those of the day: some of each status that a person may act on."""
     job_seed.add_job(session, _JOB, "running", task="export", queue="tasks", progress=40, minutes=2,
@@ -139,7 +146,7 @@ def _add_workers(session: Session) -> None:
             Worker(
                 id=UUID(int=11 + number), kind=kind, name=("gpu-1", "housekeeper-1")[number],
                 host="gpu-1", pid=4711 + number, status="running" if runs else "idle",
-                started_at=now - timedelta(days=3), last_heartbeat_at=now + timedelta(minutes=1),
+                started_at=now - timedelta(days=3), last_heartbeat_at=now,
                 current_model="gemma-3-4b" if runs else None,
                 engine_status="ready" if runs else None, running_job_ids=[_JOB] if runs else [],
                 models=["gemma-3-4b", "qwen3-8b"] if runs else [],
