@@ -12,7 +12,7 @@ from app.api.openapi import Answer, describe
 from app.api.schemas import read_body
 from app.api.v1.models import registry
 from app.auth import needs
-from app.core import job_actions, job_retries, job_stats, models, queue_pauses, queue_stats
+from app.core import job_actions, job_retries, job_stats, models, queue_pauses, queue_stats, reasons
 from app.core.models import Worker
 from app.core.queue_stats import QueueFigures
 from app.extensions import current_settings, db
@@ -79,7 +79,7 @@ class PauseBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
-    reason: Annotated[str, Field(min_length=1, max_length=queue_pauses.LONGEST_REASON)]
+    reason: Annotated[str, Field(min_length=1, max_length=reasons.LONGEST)]
 
 
 class QueuePause(Answer):

@@ -12,12 +12,11 @@ from sqlalchemy import delete, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.core import adoption, audit, jobs, queue
+from app.core import adoption, audit, jobs, queue, reasons
 from app.core.db import driver_connection
 from app.core.errors import NotFound, Refused
 from app.core.models import Job, QueuePause
 
-LONGEST_REASON = 500
 # The advisory lock of every fetch, as in sql/fetch.sql.
 _FETCH_KEY = 4_080_002
 
@@ -33,8 +32,10 @@ def pause(
     """Pause a queue; one that is paused already stays as it is. The caller commits.
 
     Once that is done, no worker of ours takes a job from it. `models` are those of the registry.
-    Raises NotFound (no such queue), and Refused where another app's workers read the queue.
+    Raises Invalid (the reason), NotFound (no such queue), and Refused where another app's workers read
+    the queue.
     """
+    reason = reasons.read(reason)
     _refuse_others(session, name, models)
     # Fetches that have begun end first.
     session.execute(select(func.pg_advisory_xact_lock(_FETCH_KEY)))

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from flask import Blueprint, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app.core import engines, job_stats, queue_pauses, queue_stats, worker_health
+from app.core import engines, job_stats, queue_pauses, queue_stats, reasons, worker_health
 from app.core.errors import Invalid, NotFound, Refused, StokerError
 from app.core.models import QueuePause, Worker
 from app.core.queue_stats import QueueFigures
@@ -109,12 +109,8 @@ def pause(name: str) -> ResponseReturnValue:
     """Let no worker fetch from a queue."""
     authorize(g.actor, "operate")
     session = db.session()
-    reason = request.form.get("reason", "").strip()
+    reason = request.form.get("reason", "")
     try:
-        if not 0 < len(reason) <= queue_pauses.LONGEST_REASON:
-            raise Invalid(
-                f"reason must have 1 to {queue_pauses.LONGEST_REASON} characters.", param="reason"
-            )
         queue_pauses.pause(session, name, reason, g.actor.label, models=_models())
     except (Invalid, Refused) as refusal:
         session.rollback()
@@ -157,7 +153,7 @@ def _ask(name: str, *, is_pause: bool, refusal: StokerError | None = None) -> st
         pause=pauses.get(name),
         refusal=refusal,
         reason=request.form.get("reason", ""),
-        longest=queue_pauses.LONGEST_REASON,
+        longest=reasons.LONGEST,
     )
 
 
