@@ -31,7 +31,7 @@ _COLUMNS = (
 def list_command(as_json: bool) -> None:
     """Every queue, what it holds, and whether it is paused."""
     session = db.session()
-    pauses = {pause.queue: pause for pause in queue_pauses.list_pauses(session)}
+    pauses = queue_pauses.by_queue(session)
     rows = []
     for each in queue_stats.queues(session, also=pauses):
         pause = pauses.get(each.name)

@@ -6,7 +6,9 @@ The fetch itself looks (sql/fetch.sql), so a pause outlives every restart and be
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import delete, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -21,9 +23,22 @@ from app.core.models import Job, QueuePause
 _FETCH_KEY = 4_080_002
 
 
-def list_pauses(session: Session) -> Sequence[QueuePause]:
-    """All that are paused, by name."""
-    return session.scalars(select(QueuePause).order_by(QueuePause.queue)).all()
+@dataclass(frozen=True)
+class Pause:
+    """A queue that is paused: since when, by whom and why."""
+
+    queue: str
+    paused_at: datetime
+    paused_by: str
+    reason: str
+
+
+def by_queue(session: Session) -> dict[str, Pause]:
+    """All that are paused, in the order of their names."""
+    found = session.scalars(select(QueuePause).order_by(QueuePause.queue))
+    return {
+        each.queue: Pause(each.queue, each.paused_at, each.paused_by, each.reason) for each in found
+    }
 
 
 def pause(
