@@ -11,7 +11,7 @@ from pydantic import Field
 from app.api.jobs.queries import Moment
 from app.api.openapi import Answer, Query, describe, read_query
 from app.auth import needs
-from app.core import failures, overview
+from app.core import failures, overview, window_counts
 from app.core.errors import Invalid
 from app.extensions import db
 
@@ -171,7 +171,7 @@ def list_failures() -> FailureGroups:
     )
 
 
-def _step(step: overview.Step) -> Step:
+def _step(step: window_counts.Step) -> Step:
     return Step(
         begins_at=step.begins_at,
         completed=step.completed,

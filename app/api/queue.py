@@ -12,7 +12,7 @@ from app.api.openapi import Answer, describe
 from app.api.schemas import read_body
 from app.api.v1.models import registry
 from app.auth import needs
-from app.core import job_actions, job_retries, job_stats, models, queue_pauses, queue_stats
+from app.core import job_actions, job_retries, job_stats, queue_pauses, queue_stats, reasons
 from app.core.models import Worker
 from app.core.queue_stats import QueueFigures
 from app.extensions import current_settings, db
@@ -79,7 +79,7 @@ class PauseBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
-    reason: Annotated[str, Field(min_length=1, max_length=queue_pauses.LONGEST_REASON)]
+    reason: Annotated[str, Field(min_length=1, max_length=reasons.LONGEST)]
 
 
 class QueuePause(Answer):
@@ -172,7 +172,7 @@ def restart_job(job_id: str) -> JobMessage:
 def list_queues() -> Queues:
     """Every queue, what it holds, how it did in the last 24 hours, and whether it is paused."""
     session = db.session()
-    pauses = {pause.queue: pause for pause in queue_pauses.list_pauses(session)}
+    pauses = queue_pauses.by_queue(session)
     figures = queue_stats.queues(session, g.actor.owner_name, also=pauses)
     found = [_queue(each, pauses.get(each.name)) for each in figures]
     return Queues(queues=found, count=len(found))
@@ -222,7 +222,7 @@ def list_workers() -> Workers:
     return Workers(workers=workers, count=len(workers))
 
 
-def _queue(each: QueueFigures, pause: models.QueuePause | None) -> Queue:
+def _queue(each: QueueFigures, pause: queue_pauses.Pause | None) -> Queue:
     return Queue(
         name=each.name,
         **each.counts,

@@ -12,7 +12,7 @@ from app.api.jobs.queries import Moment
 from app.api.openapi import Limit, Query, describe, read_query
 from app.api.schemas import read_body
 from app.auth import needs
-from app.core import models, schedules
+from app.core import models, reasons, schedules
 from app.core.schedule_definitions import Changes, Definition
 from app.core.schedule_times import Trigger, runs_after
 from app.core.schedule_words import describe as in_words
@@ -26,7 +26,7 @@ class PauseBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    reason: str = Field(min_length=1, max_length=500)
+    reason: str = Field(min_length=1, max_length=reasons.LONGEST)
 
 
 class PreviewBody(BaseModel):

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core import queue, queue_pauses
-from app.core.models import Batch, Job, QueuePause
+from app.core.models import Batch, Job
 from app.core.settings import Settings
 from app.core.sql import statement
 
@@ -27,7 +27,7 @@ LIMITED_QUEUES = (queue.TASKS, queue.model_queue("%"))
 class Holds:
     """What is fetched from no queue at this moment, or for no user; a limit of 0 is none."""
 
-    pauses: Mapping[str, QueuePause]
+    pauses: Mapping[str, queue_pauses.Pause]
     running: Mapping[str | None, int]
     per_user: int
     overall: int
@@ -72,7 +72,7 @@ def read(session: Session, settings: Settings) -> Holds:
     limited = list(LIMITED_QUEUES)
     running = session.execute(statement("admission", "running"), {"limited": limited})
     return Holds(
-        pauses={pause.queue: pause for pause in queue_pauses.list_pauses(session)},
+        pauses=queue_pauses.by_queue(session),
         running={row.owner_name: row.jobs for row in running},
         per_user=settings.user_concurrent_jobs,
         overall=settings.concurrent_jobs,

@@ -11,7 +11,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.core import audit
+from app.core import audit, reasons
 from app.core.addresses import is_mailbox
 from app.core.alert_figures import KINDS
 from app.core.errors import Conflict, Invalid, NotFound, Refused
@@ -107,8 +107,9 @@ def silence(
 ) -> AlertRule:
     """Tell nothing of this rule until then; what is still so afterwards is told then.
 
-    Raises Refused for a time that is over.
+    Raises Invalid (the reason), and Refused for a time that is over.
     """
+    reason = reasons.read(reason, is_line=True)
     if until <= session.scalars(select(func.clock_timestamp())).one():
         raise Refused("A silence ends in the future.", param="until")
     rule.silenced_until, rule.silenced_by, rule.silence_reason = until, actor, reason

@@ -14,8 +14,6 @@ import os
 import select
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import psycopg
 from sqlalchemy import Connection, NullPool, create_engine
@@ -114,21 +112,12 @@ class ChangeFeed:
         self._ring()
         self._watch.wake()
 
-    @contextmanager
-    def viewer(self) -> Iterator[Viewer]:
-        """A page's place in the feed for as long as the block lasts.
+    def join(self, user_id: int | None = None) -> Viewer:
+        """A page's place in the feed, until `leave`.
 
         Raises Full when all places are taken, LimitReached when this user's are, Unavailable when
         the process is stopping.
         """
-        viewer = self.join()
-        try:
-            yield viewer
-        finally:
-            self.leave(viewer)
-
-    def join(self, user_id: int | None = None) -> Viewer:
-        """As `viewer`, for a place that is given back by `leave`."""
         self._take_place(user_id)
         viewer = Viewer(user_id)
         with self._lock:
@@ -146,7 +135,7 @@ class ChangeFeed:
         self._places.give_back(viewer.user_id)
 
     def watch(self, state: JobState, user_id: int, *, with_log: bool = False) -> JobViewer:
-        """Watch one job, until `unwatch`. Raises as `viewer`."""
+        """Watch one job, until `unwatch`. Raises as `join`."""
         self._take_place(user_id)
         viewer = JobViewer(
             self, self._watch.join(state, with_log=with_log), user_id, with_log=with_log

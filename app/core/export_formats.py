@@ -1,11 +1,11 @@
-"""The formats of exports: the same rows as CSV, as JSON with one row a line, or as lines of JSON."""
+"""The formats of tables to be saved: rows as CSV, as JSON with one row a line, or as lines of JSON."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,16 +25,22 @@ Parts = Iterable[Sequence[Row]]
 def pieces(
     parts: Parts, what: str, columns: Sequence[str], form: str
 ) -> Generator[bytes, None, int]:
-    """The bytes of `csv`, `json` or `ndjson`, part by part; returns how many rows there were."""
+    """An export in `csv`, `json` or `ndjson`, part by part; returns how many rows there were."""
     match form:
         case "csv":
-            return _csv(parts, columns)
+            return csv_lines(parts, columns, JSON_COLUMNS)
         case "json":
             return _json_lines(parts, what, columns)
     return _ndjson(parts, columns)
 
 
-def _csv(parts: Parts, columns: Sequence[str]) -> Generator[bytes, None, int]:
+def csv_lines(
+    parts: Parts, columns: Sequence[str], json_columns: Collection[str] = ()
+) -> Generator[bytes, None, int]:
+    """CSV in which no cell is a formula; returns how many rows there were.
+
+    What is not None is JSON in `json_columns`, elsewhere only what is no text, number or time.
+    """
     page = io.StringIO(newline="")
     writer = csv.writer(page)
     writer.writerow(columns)
@@ -42,7 +48,7 @@ def _csv(parts: Parts, columns: Sequence[str]) -> Generator[bytes, None, int]:
     for part in parts:
         writer.writerows(
             [
-                cell(_json(value) if column in JSON_COLUMNS else value)
+                cell(_json(value) if column in json_columns else value)
                 for column, value in zip(columns, row, strict=True)
             ]
             for row in part
@@ -98,12 +104,27 @@ def _json_lines(parts: Parts, what: str, columns: Sequence[str]) -> Generator[by
         "what": what,
         "exported_at": datetime.now(UTC),
     }
-    yield orjson.dumps(head)[:-1] + b',"items":['
+    yield orjson.dumps(head)[:-1] + b',"items":'
+    rows = yield from _items(parts, columns)
+    yield b',"count":%d}\n' % rows
+    return rows
+
+
+def json_array(parts: Parts, columns: Sequence[str]) -> Generator[bytes, None, int]:
+    """A JSON array with an object a line; returns how many rows there were."""
+    rows = yield from _items(parts, columns)
+    yield b"\n"
+    return rows
+
+
+def _items(parts: Parts, columns: Sequence[str]) -> Generator[bytes, None, int]:
+    yield b"["
     rows = 0
     for part in parts:
-        yield (b"\n" if rows == 0 else b",\n") + b",\n".join(_lines(part, columns))
+        if part:
+            yield (b",\n" if rows else b"\n") + b",\n".join(_lines(part, columns))
         rows += len(part)
-    yield b'\n],"count":%d}\n' % rows
+    yield b"\n]"
     return rows
 
 

@@ -10,12 +10,11 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.core import admission, other_workers, queue, stuck
+from app.core import admission, lines, other_workers, queue, stuck
 from app.core.models import Batch, Job, Worker
 from app.core.settings import Settings
 from app.core.sql import statement
 
-_MOST_IN_FRONT = 1000
 _OURS = (queue.BATCHES, queue.TASKS)
 
 
@@ -182,15 +181,9 @@ class _Finder:
         return None if batch_id is None else queue.positions(self.session).get(batch_id)
 
     def _turn(self) -> Hindrance:
-        asked = {
-            "queue": self.job.queue,
-            "job_id": self.job.id,
-            "priority": self.job.priority,
-            "most": _MOST_IN_FRONT,
-        }
-        front = self.session.execute(statement("hindrances", "in_front"), asked).scalar_one()
+        front = lines.in_front(self.session, [self.job.id]).get(self.job.id, 0)
         if not front:
             return Hindrance("turn", "It is the next of its queue, as soon as a worker is free")
-        number = f"{front:,}" if front < _MOST_IN_FRONT else f"{front:,} or more"
+        number = f"{front:,}" if front < lines.MOST_IN_FRONT else f"{front:,} or more"
         jobs = "job stands" if front == 1 else "jobs stand"
         return Hindrance("turn", f"{number} {jobs} in front of it in the queue {self.job.queue}")

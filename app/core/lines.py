@@ -39,6 +39,18 @@ def list_waiting(
     return session.execute(statement("lines", "line"), asked).all()
 
 
+def in_front(session: Session, ids: Sequence[int]) -> dict[int, int]:
+    """How many due jobs stand in front of each job in its queue, MOST_IN_FRONT at most, by its id.
+
+    Jobs that are not in the queue (any more) are left out.
+    """
+    if not ids:
+        return {}
+    asked = {"ids": list(ids), "most": MOST_IN_FRONT}
+    rows = session.execute(statement("lines", "in_front"), asked)
+    return {row.id: row.jobs for row in rows}
+
+
 def places(session: Session, jobs: Iterable[Any]) -> dict[int, Place]:
     """Places of those that are due, by id; a batch that waits for the engine has that of its line."""
     now = datetime.now(UTC)
@@ -47,10 +59,8 @@ def places(session: Session, jobs: Iterable[Any]) -> dict[int, Place]:
     batches = [job.id for job in due if job.queue.startswith(prefix)]
     others = [job.id for job in due if not job.queue.startswith(prefix)]
     found: dict[int, Place] = {}
-    if others:
-        asked = {"ids": others, "most": MOST_IN_FRONT}
-        for row in session.execute(statement("lines", "in_front"), asked):
-            found[row.id] = Place(row.jobs + 1, is_more=row.jobs >= MOST_IN_FRONT)
+    for waiting_id, front in in_front(session, others).items():
+        found[waiting_id] = Place(front + 1, is_more=front >= MOST_IN_FRONT)
     if batches:
         known = queue.positions(session)
         ids = select(Batch.job_id, Batch.id).where(Batch.job_id.in_(batches))

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.core import rollups, tallies
+from app.core import tallies, window_counts
 from app.core.models import Job
-from app.core.rollups import BOUNDS, BUCKETS, Histogram
 from app.core.sql import statement
-from app.core.tallies import summed
+from app.core.window_counts import Step
 
 LATEST = 20
 NEXT = 5
@@ -44,52 +42,6 @@ _LATEST_COLUMNS = (
     Job.ended_at,
     Job.run_ms,
 )
-
-
-def _none() -> Histogram:
-    return np.zeros(BUCKETS, dtype=np.int64)
-
-
-@dataclass
-class Step:
-    """The jobs that ended from `begins_at` until the next step; waits are of all that were started."""
-
-    begins_at: datetime
-    completed: int = 0
-    failed: int = 0
-    cancelled: int = 0
-    runs: int = 0
-    run_ms: int = 0
-    min_run_ms: int | None = None
-    max_run_ms: int | None = None
-    run_histogram: Histogram = field(default_factory=_none, repr=False)
-    wait_histogram: Histogram = field(default_factory=_none, repr=False)
-
-    @property
-    def ended(self) -> int:
-        """All of them."""
-        return self.completed + self.failed + self.cancelled
-
-    def add(self, row: Any) -> None:
-        """Take in a row of the statement. Runs are those of completed jobs."""
-        setattr(self, row.status, getattr(self, row.status) + row.jobs)
-        self.wait_histogram += summed(row.wait_histograms, row.wait_buckets)
-        if row.status != "completed":
-            return
-        self.runs += row.runs
-        self.run_ms += row.run_ms
-        self.run_histogram += summed(row.run_histograms, row.run_buckets)
-        for name, choose in (("min_run_ms", min), ("max_run_ms", max)):
-            known = [each for each in (getattr(self, name), getattr(row, name)) if each is not None]
-            setattr(self, name, choose(known, default=None))
-
-    def run_seconds(self, share: float) -> float | None:
-        """What `share` (0..1) of the completed runs don't exceed, within 9 %."""
-        return rollups.percentile(self.run_histogram, share, self.min_run_ms, self.max_run_ms)
-
-    def wait_seconds(self, share: float) -> float | None:
-        """What `share` (0..1) of the waits until the first start don't exceed, within 9 %."""
-        return rollups.percentile(self.wait_histogram, share, 0, BOUNDS[-1])
 
 
 @dataclass(frozen=True)
@@ -126,20 +78,16 @@ def series(
     length = step_seconds((until - since).total_seconds())
     # Steps begin where clocks and calendars (in UTC) have them.
     origin = datetime.fromtimestamp(since.timestamp() // length * length, UTC)
-    asked = {
-        "since": since,
-        "until": until,
-        "origin": origin,
-        "step": float(length),
-        "task": task,
-        "bounds": BOUNDS,
-    }
-    if owner_name is None:
-        rows = session.execute(statement("overview", "series"), asked)
-    else:
-        rows = session.execute(
-            statement("overview", "owned_series"), {**asked, "owner_name": owner_name}
-        )
+    rows = window_counts.read(
+        session,
+        "status" if task is None else "task",
+        since=since,
+        until=until,
+        owner_name=owner_name,
+        name=task,
+        steps=(origin, length),
+        with_histograms=True,
+    )
     count = max(1, -int((origin - until).total_seconds() // length))
     steps = [Step(origin + timedelta(seconds=length * number)) for number in range(count)]
     whole = Step(since)

@@ -6,25 +6,39 @@ The fetch itself looks (sql/fetch.sql), so a pause outlives every restart and be
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import delete, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.core import adoption, audit, jobs, queue
+from app.core import adoption, audit, jobs, queue, reasons
 from app.core.db import driver_connection
 from app.core.errors import NotFound, Refused
 from app.core.models import Job, QueuePause
 
-LONGEST_REASON = 500
 # The advisory lock of every fetch, as in sql/fetch.sql.
 _FETCH_KEY = 4_080_002
 
 
-def list_pauses(session: Session) -> Sequence[QueuePause]:
-    """All that are paused, by name."""
-    return session.scalars(select(QueuePause).order_by(QueuePause.queue)).all()
+@dataclass(frozen=True)
+class Pause:
+    """A queue that is paused: since when, by whom and why."""
+
+    queue: str
+    paused_at: datetime
+    paused_by: str
+    reason: str
+
+
+def by_queue(session: Session) -> dict[str, Pause]:
+    """All that are paused, in the order of their names."""
+    found = session.scalars(select(QueuePause).order_by(QueuePause.queue))
+    return {
+        each.queue: Pause(each.queue, each.paused_at, each.paused_by, each.reason) for each in found
+    }
 
 
 def pause(
@@ -33,8 +47,10 @@ def pause(
     """Pause a queue; one that is paused already stays as it is. The caller commits.
 
     Once that is done, no worker of ours takes a job from it. `models` are those of the registry.
-    Raises NotFound (no such queue), and Refused where another app's workers read the queue.
+    Raises Invalid (the reason), NotFound (no such queue), and Refused where another app's workers read
+    the queue.
     """
+    reason = reasons.read(reason)
     _refuse_others(session, name, models)
     # Fetches that have begun end first.
     session.execute(select(func.pg_advisory_xact_lock(_FETCH_KEY)))

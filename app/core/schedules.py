@@ -11,7 +11,7 @@ from sqlalchemy import Row, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.core import audit, jobs, schedule_firings
+from app.core import audit, jobs, reasons, schedule_firings
 from app.core.errors import Conflict, NotFound, Refused
 from app.core.models import Schedule, ScheduleFiring
 from app.core.schedule_definitions import (
@@ -154,8 +154,9 @@ def pause(
 ) -> Schedule:
     """Let no run come until it is resumed; the caller commits.
 
-    Raises NotFound, and Conflict when it is paused already.
+    Raises Invalid (the reason), NotFound, and Conflict when it is paused already.
     """
+    reason = reasons.read(reason)
     schedule = get(session, schedule_id, actor.owner_filter)
     paused = session.scalar(
         update(Schedule)

@@ -13,13 +13,14 @@ from app.core.addresses import is_web_address
 from app.core.errors import Conflict, Forbidden, Invalid, LimitReached, NotFound, Refused
 from app.core.ids import new_id
 from app.core.models import AlertRule, User, WebhookDelivery, WebhookEndpoint
-from app.core.users import OPERATING_ROLES
+from app.core.users import OPERATING_ROLES, Actor
 from app.core.webhooks import EVENT_TYPES, make_delivery
 
 OLD_SECRET_HOURS = 24
 
 _MOST_PER_OWNER = 100
 _SAMPLE_BATCH = "batch_" + 32 * "0"
+_NOT_ALL = "Only an operator's endpoint may hear of everybody's events."
 
 
 def list_endpoints(
@@ -202,6 +203,12 @@ def _sample_data(event_type: str) -> dict[str, object]:
             return {"id": _SAMPLE_BATCH}
 
 
+def check_hearing(actor: Actor, hears_all: bool | None) -> None:
+    """Who does not see what is everybody's does not hear of it either. Raises Forbidden."""
+    if hears_all and actor.owner_filter is not None:
+        raise Forbidden(_NOT_ALL)
+
+
 def _visible(owner_id: int | None) -> Select[WebhookEndpoint]:
     query = select(WebhookEndpoint)
     return query if owner_id is None else query.where(WebhookEndpoint.owner_id == owner_id)
@@ -224,5 +231,5 @@ def _checked(
     if not is_web_address(url):
         raise Invalid("The url must be an http or https address without a user name.", param="url")
     if hears_all and owner.role not in OPERATING_ROLES:
-        raise Forbidden("Only an operator's endpoint may hear of everybody's events.")
+        raise Forbidden(_NOT_ALL)
     return types

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.core import tallies
+from app.core import tallies, window_counts
 from app.core.job_stats import SLOW_SECONDS
-from app.core.overview import Step
 from app.core.rollups import BOUNDS, Histogram
-from app.core.sql import statement
+from app.core.window_counts import Step
 
 DIMENSIONS = ("task", "queue", "model", "status")
 ENDED = ("completed", "failed", "cancelled")
@@ -147,7 +144,15 @@ def courses(
     count = max(1, math.ceil((until - origin).total_seconds() / step_seconds))
     begins = [origin + timedelta(seconds=step_seconds * number) for number in range(count)]
     found: dict[str, Course] = {}
-    for row in _rows(session, dimension, since, until, owner_name, (origin, step_seconds)):
+    rows = window_counts.read(
+        session,
+        dimension,
+        since=since,
+        until=until,
+        owner_name=owner_name,
+        steps=(origin, step_seconds),
+    )
+    for row in rows:
         if row.name not in found:
             found[row.name] = Course(row.name, [dict.fromkeys(ENDED, 0) for _ in begins])
         found[row.name].steps[min(max(row.step, 0), count - 1)][row.status] += row.jobs
@@ -173,33 +178,12 @@ def _count(
     session: Session, dimension: str, since: datetime, until: datetime, owner_name: str | None
 ) -> dict[str, Step]:
     found: dict[str, Step] = {}
-    for row in _rows(session, dimension, since, until, owner_name):
+    rows = window_counts.read(
+        session, dimension, since=since, until=until, owner_name=owner_name, with_histograms=True
+    )
+    for row in rows:
         found.setdefault(row.name, Step(since)).add(row)
     return found
-
-
-def _rows(
-    session: Session,
-    dimension: str,
-    since: datetime,
-    until: datetime,
-    owner_name: str | None,
-    steps: tuple[datetime, int] | None = None,
-) -> Iterable[Any]:
-    asked: dict[str, Any] = {
-        "dimension": dimension,
-        "since": since,
-        "until": until,
-        "bounds": BOUNDS,
-        "by_step": steps is not None,
-        "origin": steps[0] if steps else since,
-        "step": float(steps[1]) if steps else 86_400.0,
-    }
-    if owner_name is None:
-        return session.execute(statement("window_stats", "counts"), asked)
-    return session.execute(
-        statement("window_stats", "owned_counts"), {**asked, "owner_name": owner_name}
-    )
 
 
 def _judged(step: Step) -> int:

@@ -7,7 +7,15 @@ from datetime import UTC, datetime, timedelta
 from flask import Blueprint, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app.core import alert_rules, alert_words, alerts, delivery_tests, job_types, webhook_endpoints
+from app.core import (
+    alert_rules,
+    alert_words,
+    alerts,
+    delivery_tests,
+    job_types,
+    reasons,
+    webhook_endpoints,
+)
 from app.core.alert_figures import KINDS
 from app.core.errors import Invalid, LimitReached, NotFound, Refused, StokerError, Unavailable
 from app.core.models import AlertRule
@@ -21,7 +29,6 @@ from app.pages.window import moment
 blueprint = Blueprint("alerts_page", __name__, url_prefix="/alerts")
 
 SILENCES = {"1h": ("1 hour", 1), "4h": ("4 hours", 4), "24h": ("1 day", 24), "7d": ("7 days", 168)}
-LONGEST_REASON = 500
 _MOST_ENDPOINTS = 100
 _PAGE = 20
 _FARTHEST = 100_000
@@ -145,11 +152,7 @@ def silence(rule_id: int) -> ResponseReturnValue:
     session = db.session()
     rule = _found(rule_id)
     try:
-        reason = request.form.get("reason", "").strip()
-        if not 0 < len(reason) <= LONGEST_REASON or not reason.isprintable():
-            raise Invalid(
-                f"The reason is one line of 1 to {LONGEST_REASON} characters.", param="reason"
-            )
+        reason = request.form.get("reason", "")
         until = _until()
         alert_rules.silence(session, rule, g.actor.label, until=until, reason=reason)
     except (Invalid, Refused) as refusal:
@@ -206,7 +209,7 @@ def _ask_to_silence(rule: AlertRule, refusal: StokerError | None = None) -> str:
         silences=SILENCES,
         refusal=refusal,
         sent=request.form,
-        longest=LONGEST_REASON,
+        longest=reasons.LONGEST,
     )
 
 

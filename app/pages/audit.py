@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator
-
-import orjson
-from flask import Blueprint, Response, g, render_template, request, stream_with_context, url_for
+from flask import Blueprint, Response, g, render_template, request, url_for
 
 from app.core import audit
 from app.core.errors import Invalid
-from app.core.export_formats import cell
 from app.core.models import AuditEntry
 from app.core.users import authorize
 from app.extensions import db
+from app.pages import downloads
 from app.pages.fragments import here, wants_fragment
 from app.pages.window import field, moment
 
@@ -69,52 +64,22 @@ def index() -> str:
 @blueprint.get("/export.csv")
 def export_csv() -> Response:
     """The entries of the filter as a table, newest first."""
-    return _export("csv")
+    return _export("audit.csv")
 
 
 @blueprint.get("/export.json")
 def export_json() -> Response:
     """The same as a list of objects."""
-    return _export("json")
+    return _export("audit.json")
 
 
-def _export(kind: str) -> Response:
-    wanted = _wanted()
-    parts = audit.export(db.session(), wanted)
-    write = _csv if kind == "csv" else _json
-    response = Response(
-        stream_with_context(write(parts)),  # type: ignore[arg-type]
-        mimetype="text/csv" if kind == "csv" else "application/json",
-    )
-    response.headers["Content-Disposition"] = f"attachment; filename=audit.{kind}"
-    return response
+def _export(name: str) -> Response:
+    found = audit.export(db.session(), _wanted())
+    return downloads.table(([_row(each) for each in part] for part in found), audit.COLUMNS, name)
 
 
-def _csv(parts: Iterator[list[AuditEntry]]) -> Iterator[str]:
-    page = io.StringIO(newline="")
-    writer = csv.writer(page)
-    writer.writerow(audit.COLUMNS)
-    for part in parts:
-        for each in part:
-            writer.writerow([cell(value) for value in _row(each).values()])
-        yield page.getvalue()
-        page.seek(0)
-        page.truncate()
-    yield page.getvalue()
-
-
-def _json(parts: Iterator[list[AuditEntry]]) -> Iterator[bytes]:
-    yield b"["
-    is_first = True
-    for part in parts:
-        lines = b",\n".join(orjson.dumps(_row(each)) for each in part)
-        yield lines if is_first else b",\n" + lines
-        is_first = False
-    yield b"]\n"
-
-
-def _row(entry: AuditEntry) -> dict[str, object]:
-    return {name: getattr(entry, name) for name in audit.COLUMNS} | {"at": entry.at.isoformat()}
+def _row(entry: AuditEntry) -> list[object]:
+    return [getattr(entry, name) for name in audit.COLUMNS]
 
 
 def _wanted() -> audit.Filter:

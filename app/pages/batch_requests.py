@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import orjson
-from flask import Blueprint, Response, g, render_template, request, stream_with_context, url_for
+from flask import Blueprint, Response, g, render_template, request, url_for
 from sqlalchemy.orm import Session
 from werkzeug.datastructures import MultiDict
 
@@ -15,6 +15,7 @@ from app.core.errors import Invalid
 from app.core.models import FINAL, Batch
 from app.core.results import lines_of
 from app.extensions import current_settings, db
+from app.pages import downloads
 from app.pages.fragments import wants_fragment
 
 blueprint = Blueprint("batch_requests", __name__, url_prefix="/history/<batch_id>")
@@ -121,8 +122,7 @@ def download(batch_id: str) -> Response:
     is_final = batch.status in FINAL
     name = f"{batch.id}_{'results' if is_final else 'so_far'}.jsonl"
     lines = lines_of(db.session(), batch.number)
-    response = Response(stream_with_context(lines), mimetype="application/octet-stream")
-    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    response = downloads.file(lines, name)
     response.headers["Content-Security-Policy"] = "sandbox"
     response.headers["X-Incomplete"] = "false" if is_final else "true"
     return response

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
-from flask import Blueprint, Response, g, request, stream_with_context
+from flask import Blueprint, Response, g, request
 
 from app.core import batch_lists, history, users
 from app.core.batch_lists import Wanted
-from app.core.export_formats import cell
 from app.core.history import HistoryJob
 from app.core.models import Batch
 from app.extensions import db
+from app.pages import downloads
 from app.pages.filters import Filters
 from app.pages.history import matching_of
 
@@ -45,44 +42,29 @@ _COLUMNS: dict[str, Value] = {
     "priority": lambda batch, job: job.priority,
     "metadata": lambda batch, job: batch.custom_metadata,
 }
-Rows = Iterator[list[list[Any]]]
 
 
 @blueprint.get("/export.csv")
 def as_csv() -> Response:
     """One line for each batch; no cell is a formula to a spreadsheet."""
-    names, parts = _read()
-    return _download(_csv_parts(names, parts), "text/csv", "csv")
+    return _export("batches.csv")
 
 
 @blueprint.get("/export.json")
 def as_json() -> Response:
     """An array with one object for each batch."""
-    names, parts = _read()
-    return _download(_json_parts(names, parts), "application/json", "json")
+    return _export("batches.json")
 
 
-def _download(parts: Iterator[bytes], kind: str, suffix: str) -> Response:
-    # What can't be read, such as a search, is refused while there still is a status to answer with.
-    first = next(parts)
-
-    def all_parts() -> Iterator[bytes]:
-        yield first
-        yield from parts
-
-    response = Response(stream_with_context(all_parts()), mimetype=kind)
-    response.headers["Content-Disposition"] = f'attachment; filename="batches.{suffix}"'
-    return response
-
-
-def _read() -> tuple[list[str], Rows]:
-    """What the columns are called, and the rows; whose a batch is, where everybody's are seen."""
+def _export(name: str) -> Response:
+    """Whose a batch is stands there, too, where everybody's are seen."""
     filters = Filters.read(request.args)
     is_of_all = g.actor.owner_filter is None
-    return [*_COLUMNS, *(["user"] if is_of_all else [])], _rows(filters, is_of_all)
+    columns = [*_COLUMNS, *(["user"] if is_of_all else [])]
+    return downloads.table(_rows(filters, is_of_all), columns, name)
 
 
-def _rows(filters: Filters, is_of_all: bool) -> Rows:
+def _rows(filters: Filters, is_of_all: bool) -> Iterator[list[list[Any]]]:
     """All that match, some at once; in between the connection is free, however slow the reader is."""
     session = db.session()
     now = datetime.now(UTC)
@@ -97,23 +79,3 @@ def _rows(filters: Filters, is_of_all: bool) -> Rows:
         session.rollback()
         session.expunge_all()
         yield rows
-
-
-def _csv_parts(names: list[str], parts: Rows) -> Iterator[bytes]:
-    page = io.StringIO(newline="")
-    writer = csv.writer(page)
-    writer.writerow(names)
-    for rows in parts:
-        writer.writerows([cell(value) for value in row] for row in rows)
-        yield page.getvalue().encode()
-        page.seek(0)
-        page.truncate()
-
-
-def _json_parts(names: list[str], parts: Rows) -> Iterator[bytes]:
-    begin = b"[\n"
-    for rows in parts:
-        lines = [orjson.dumps(dict(zip(names, row, strict=True))) for row in rows]
-        yield begin + b",\n".join(lines)
-        begin = b",\n"
-    yield b"\n]\n"

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, g, render_template, request
+from sqlalchemy.orm import Session
 
 from app.core import (
     admission,
@@ -23,7 +24,7 @@ from app.core import (
     worker_health,
 )
 from app.core.attention import Concern
-from app.core.models import Incident, QueuePause
+from app.core.models import Incident
 from app.core.shared_answers import SharedAnswers
 from app.core.stats import StatsCache, if_many
 from app.extensions import current_settings, db
@@ -76,6 +77,27 @@ _open = StatsCache[overview.Open](
 
 
 @dataclass(frozen=True)
+class OpenIncident:
+    """What is shown of one; `job_id` is the job that it is about."""
+
+    text: str
+    risk_level: str
+    job_id: int | None
+    occurrences: int
+    last_seen_at: datetime
+
+    @classmethod
+    def of(cls, incident: Incident) -> OpenIncident:
+        return cls(
+            incident.text,
+            incident.risk_level,
+            incident.job_id,
+            incident.occurrences,
+            incident.last_seen_at,
+        )
+
+
+@dataclass(frozen=True)
 class Now:
     """How things stand, as all see it who look at one window; times are the reader's own affair."""
 
@@ -86,9 +108,9 @@ class Now:
     health: worker_health.Health
     machine: queue_stats.Machine
     alive: int
-    pauses: dict[str, QueuePause]
+    pauses: dict[str, queue_pauses.Pause]
     concerns: list[Concern]
-    incidents: Sequence[Incident]
+    incidents: list[OpenIncident]
     holds: dict[int, str]
 
 
@@ -133,7 +155,7 @@ def _look(window: Window, figures: Figures) -> Now:
     asked: dict[str, Any] = {"task": window.type, "owner_name": owner_name}
     latest = overview.latest(session, since=window.since, until=window.until, **asked)
     coming = overview.up_next(session, **asked)
-    pauses = {pause.queue: pause for pause in queue_pauses.list_pauses(session)}
+    pauses = queue_pauses.by_queue(session)
     return Now(
         queue=queue.overview(session),
         latest=latest,
@@ -147,11 +169,15 @@ def _look(window: Window, figures: Figures) -> Now:
         alive=queue_stats.count_active_workers(session, settings.worker_stale_seconds),
         pauses=pauses,
         concerns=attention.look(session, settings, g.actor, figures.queues, pauses),
-        incidents=(
-            incidents.list_open(session, limit=_MOST_INCIDENTS + 1) if owner_name is None else []
-        ),
+        incidents=_open_incidents(session) if owner_name is None else [],
         holds=admission.reasons(session, settings, [*latest, *coming]),
     )
+
+
+def _open_incidents(session: Session) -> list[OpenIncident]:
+    """One more than are shown tells that there are more."""
+    found = incidents.list_open(session, limit=_MOST_INCIDENTS + 1)
+    return [OpenIncident.of(each) for each in found]
 
 
 def _count(window: Window, owner_name: str | None) -> Figures:
@@ -162,7 +188,7 @@ def _count(window: Window, owner_name: str | None) -> Figures:
         "owner_name": owner_name,
     }
     types = job_stats.by_task_between(session, **bounds)
-    paused = [pause.queue for pause in queue_pauses.list_pauses(session)]
+    paused = list(queue_pauses.by_queue(session))
     return Figures(
         series=overview.series(session, task=window.type, **bounds),
         types=[each for each in types if window.type in (None, each.job_type)],

@@ -12,7 +12,6 @@ from flask import (
     redirect,
     render_template,
     request,
-    stream_with_context,
     url_for,
 )
 from flask.typing import ResponseReturnValue
@@ -24,16 +23,13 @@ from app.core.job_matching import COUNT_LIMIT
 from app.core.tasks import BulkFilter
 from app.core.users import authorize
 from app.extensions import current_settings, db
+from app.pages import downloads
 from app.pages.job_filters import JobFilters
 
 blueprint = Blueprint("job_export", __name__, url_prefix="/jobs")
 
 # Made while the browser waits; a job makes a ZIP of more.
-_MEDIA_TYPES = {
-    "csv": "text/csv",
-    "json": "application/json",
-    "ndjson": "application/x-ndjson",
-}
+_FORMATS = ("csv", "json", "ndjson")
 _TASK_FORMATS = ("csv", "json", "zip")
 
 
@@ -76,8 +72,8 @@ def ask() -> str:
 @blueprint.get("/export.<form>")
 def download(form: str) -> Response:
     """All that the list's filters find, as one file, the oldest job first."""
-    if form not in _MEDIA_TYPES:
-        raise NotFound(f"There is no format {form[:20]!r}: use {', '.join(_MEDIA_TYPES)}.")
+    if form not in _FORMATS:
+        raise NotFound(f"There is no format {form[:20]!r}: use {', '.join(_FORMATS)}.")
     asked = Asked.read(JobFilters.read(request.args))
     if not asked.is_few:
         raise Conflict(
@@ -85,12 +81,8 @@ def download(form: str) -> Response:
         )
     session = db.session()
     selected = exports.find_jobs(session, asked.filter, g.actor.owner_name)
-    response = Response(
-        stream_with_context(exports.stream(session, selected, form)), mimetype=_MEDIA_TYPES[form]
-    )
     name = f"jobs-{datetime.now(UTC):%Y%m%d-%H%M%S}.{form}"
-    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    return response
+    return downloads.file(exports.stream(session, selected, form), name)
 
 
 @blueprint.post("/export")

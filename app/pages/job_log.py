@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from app.core import job_record, logs
 from app.core.models import Job, LogLine
 from app.extensions import db
+from app.pages import downloads
 
 blueprint = Blueprint("job_log", __name__, url_prefix="/jobs")
 
@@ -48,6 +49,4 @@ def download(job_id: str) -> Response:
     """A job's log as text, its newest lines if there are very many."""
     session = db.session()
     job = job_record.get(session, job_id, g.actor.owner_name)
-    response = Response(logs.read_job_text(session, job, _MOST), mimetype="text/plain")
-    response.headers["Content-Disposition"] = f'attachment; filename="job-{job.id}.log"'
-    return response
+    return downloads.file(logs.read_job_text(session, job, _MOST), f"job-{job.id}.log")

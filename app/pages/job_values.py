@@ -13,6 +13,7 @@ from app.core import job_record
 from app.core.errors import NotFound
 from app.core.models import Job
 from app.extensions import db
+from app.pages import downloads
 
 blueprint = Blueprint("job_values", __name__, url_prefix="/jobs")
 
@@ -85,6 +86,4 @@ def _download(job_id: str, name: str) -> Response:
     )
     if text is None:
         raise NotFound(f"Job {job.id} has no {name}.", param="job_id")
-    response = Response(text, mimetype="application/json")
-    response.headers["Content-Disposition"] = f'attachment; filename="job-{job.id}-{name}.json"'
-    return response
+    return downloads.file(text, f"job-{job.id}-{name}.json")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
 
 from flask import Blueprint, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app.core import engines, job_stats, queue_pauses, queue_stats, worker_health
+from app.core import engines, job_stats, queue_pauses, queue_stats, reasons, worker_health
 from app.core.errors import Invalid, NotFound, Refused, StokerError
-from app.core.models import QueuePause, Worker
+from app.core.models import Worker
 from app.core.queue_stats import QueueFigures
 from app.core.shared_answers import SharedAnswers
 from app.core.stats import StatsCache, if_many
@@ -35,12 +36,36 @@ _figures = StatsCache[Figures](patience=5.0, lasts=lambda figures: if_many(figur
 
 
 @dataclass(frozen=True)
+class SeenWorker:
+    """What is shown of a process that works, or did."""
+
+    id: UUID
+    kind: str
+    name: str
+    host: str
+    pid: int
+    status: str
+    last_heartbeat_at: datetime
+    stopped_at: datetime | None
+    current_model: str | None
+    engine_error: str | None
+    running_job_ids: tuple[int, ...]
+    metrics: dict[str, Any]
+
+    @classmethod
+    def of(cls, worker: Worker) -> SeenWorker:
+        names = [each.name for each in fields(cls)]
+        shown = {name: getattr(worker, name) for name in names}
+        return cls(**{**shown, "running_job_ids": tuple(worker.running_job_ids)})
+
+
+@dataclass(frozen=True)
 class Now:
     """How things stand, as all of one user's pages show it."""
 
     figures: Figures
-    pauses: dict[str, QueuePause]
-    workers: Sequence[Worker]
+    pauses: dict[str, queue_pauses.Pause]
+    workers: list[SeenWorker]
     visible: set[int]
     alive: int
     health: worker_health.Health
@@ -70,8 +95,8 @@ def _look() -> Now:
     session = db.session()
     stale_seconds = current_settings().worker_stale_seconds
     owner_name = g.actor.owner_name
-    pauses = {pause.queue: pause for pause in queue_pauses.list_pauses(session)}
-    workers = queue_stats.list_workers(session)
+    pauses = queue_pauses.by_queue(session)
+    workers = [SeenWorker.of(each) for each in queue_stats.list_workers(session)]
     running = [job_id for worker in workers for job_id in worker.running_job_ids]
     return Now(
         figures=_figures.get(
@@ -109,12 +134,8 @@ def pause(name: str) -> ResponseReturnValue:
     """Let no worker fetch from a queue."""
     authorize(g.actor, "operate")
     session = db.session()
-    reason = request.form.get("reason", "").strip()
+    reason = request.form.get("reason", "")
     try:
-        if not 0 < len(reason) <= queue_pauses.LONGEST_REASON:
-            raise Invalid(
-                f"reason must have 1 to {queue_pauses.LONGEST_REASON} characters.", param="reason"
-            )
         queue_pauses.pause(session, name, reason, g.actor.label, models=_models())
     except (Invalid, Refused) as refusal:
         session.rollback()
@@ -146,7 +167,7 @@ def resume(name: str) -> ResponseReturnValue:
 def _ask(name: str, *, is_pause: bool, refusal: StokerError | None = None) -> str:
     authorize(g.actor, "operate")
     session = db.session()
-    pauses = {pause.queue: pause for pause in queue_pauses.list_pauses(session)}
+    pauses = queue_pauses.by_queue(session)
     known = {each.name for each in queue_stats.queues(session, also=[*pauses, *_own()])}
     if name not in known:
         raise NotFound(f"There is no queue {name[:100]!r}.", param="name")
@@ -157,7 +178,7 @@ def _ask(name: str, *, is_pause: bool, refusal: StokerError | None = None) -> st
         pause=pauses.get(name),
         refusal=refusal,
         reason=request.form.get("reason", ""),
-        longest=queue_pauses.LONGEST_REASON,
+        longest=reasons.LONGEST,
     )
 
 

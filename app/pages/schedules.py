@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from app.core import adoption, models, schedules, tasks
+from app.core import adoption, models, reasons, schedules, tasks
 from app.core.db import driver_connection
 from app.core.errors import (
     Conflict,
@@ -37,7 +37,6 @@ from app.pages.window import moment
 blueprint = Blueprint("schedules_pages", __name__, url_prefix="/schedules")
 
 _PAGE_SIZE = 50
-_LONGEST_REASON = 500
 _REFUSALS = (Conflict, Forbidden, Invalid, LimitReached, NotFound, Refused)
 
 
@@ -195,12 +194,7 @@ def act(schedule_id: str, action: str) -> ResponseReturnValue:
 
 
 def _pause(session: Session, schedule_id: str) -> str:
-    reason = request.form.get("reason", "").replace("\0", "").strip()
-    if not 1 <= len(reason) <= _LONGEST_REASON:
-        raise Invalid(
-            f"Say why, in {_LONGEST_REASON} characters at most: others will find it paused.",
-            param="reason",
-        )
+    reason = request.form.get("reason", "").replace("\0", "")
     schedules.pause(session, schedule_id, g.actor, reason, now=datetime.now(UTC))
     return url_for("schedules_pages.show", schedule_id=schedule_id)
 
@@ -245,7 +239,7 @@ def _ask(schedule_id: str, action: str, refusal: StokerError | None = None) -> s
         shown=_shown(session, [schedule])[0],
         refusal=refusal,
         reason=request.form.get("reason", ""),
-        longest=_LONGEST_REASON,
+        longest=reasons.LONGEST,
     )
 
 

@@ -12,8 +12,8 @@ from werkzeug.datastructures import MultiDict
 
 from app.core import job_stats, window_stats
 from app.core.errors import Invalid
-from app.core.overview import Step
 from app.core.stats import StatsCache
+from app.core.window_counts import Step
 from app.core.window_stats import Bar, Course, Line
 from app.extensions import db
 from app.pages import charts

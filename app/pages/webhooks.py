@@ -15,7 +15,7 @@ from app.core import (
     users,
     webhook_endpoints,
 )
-from app.core.errors import Conflict, Forbidden, Invalid, LimitReached, StokerError, Unavailable
+from app.core.errors import Conflict, Invalid, LimitReached, StokerError, Unavailable
 from app.core.models import User, WebhookDelivery, WebhookEndpoint
 from app.core.users import authorize
 from app.core.webhooks import EVENT_TYPES
@@ -72,7 +72,7 @@ def create() -> ResponseReturnValue:
         return _form(form), 422
     session = db.session()
     try:
-        _may_hear_all(form.hears_all)
+        webhook_endpoints.check_hearing(g.actor, form.hears_all)
         owner = session.get_one(User, g.actor.user_id)
         endpoint = webhook_endpoints.create(session, owner, g.actor.label, **form.wanted)
         session.commit()
@@ -127,7 +127,7 @@ def change(endpoint_id: str) -> ResponseReturnValue:
         return _form(form, endpoint), 422
     session = db.session()
     try:
-        _may_hear_all(form.hears_all)
+        webhook_endpoints.check_hearing(g.actor, form.hears_all)
         webhook_endpoints.change(session, endpoint, g.actor.label, **form.wanted)
         session.commit()
     except StokerError as refusal:
@@ -242,11 +242,6 @@ def _mine(endpoint_id: str) -> WebhookEndpoint:
 
 def _back(endpoint_id: str) -> ResponseReturnValue:
     return redirect(url_for(".show", endpoint_id=endpoint_id), 303)
-
-
-def _may_hear_all(hears_all: bool) -> None:
-    if hears_all and g.actor.owner_filter is not None:
-        raise Forbidden("Only an operator's endpoint may hear of everybody's events.")
 
 
 def _form(form: WebhookForm, endpoint: WebhookEndpoint | None = None) -> str:

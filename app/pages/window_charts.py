@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.core.overview import Series, Step
+from app.core.overview import Series
+from app.core.window_counts import Step
 from app.pages import charts
 from app.pages.display import duration, number, there, zone_word
 

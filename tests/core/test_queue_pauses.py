@@ -45,7 +45,7 @@ def test_nothing_is_fetched_from_a_paused_queue_and_all_else_is(
 
 def test_a_pause_says_who_why_and_since_and_a_second_one_changes_nothing(session: Session) -> None:
     pause(session, reason="disk")
-    first = queue_pauses.list_pauses(session)[0]
+    first = queue_pauses.by_queue(session)["tasks"]
     again = queue_pauses.pause(session, "tasks", "other", "lee", models=[])
     session.commit()
 

@@ -35,6 +35,16 @@ def feed(quiet_url: str) -> Iterator[ChangeFeed]:
     feed.end()
 
 
+@contextmanager
+def place(feed: ChangeFeed) -> Iterator[Viewer]:
+    """A page's place in the feed for as long as the block lasts."""
+    viewer = feed.join()
+    try:
+        yield viewer
+    finally:
+        feed.leave(viewer)
+
+
 def announce(database_url: str, times: int = 1) -> None:
     """Something changed, so many times in quick succession."""
     with psycopg.connect(database_url, autocommit=True) as connection:
@@ -80,7 +90,7 @@ def open_stream(server: LiveServer, cookie: dict[str, str]) -> Iterator[http.cli
 def test_a_viewer_is_told_once_when_it_comes_and_then_of_changes(
     feed: ChangeFeed, quiet_url: str
 ) -> None:
-    with feed.viewer() as viewer:
+    with place(feed) as viewer:
         assert viewer.wait(30)
         wait_until(lambda: listeners(quiet_url), "the feed listens")
         while viewer.wait(1.5):  # connecting counts as a change
@@ -91,7 +101,7 @@ def test_a_viewer_is_told_once_when_it_comes_and_then_of_changes(
 
 
 def test_many_changes_are_one_for_a_viewer_that_rests(feed: ChangeFeed, quiet_url: str) -> None:
-    with feed.viewer() as viewer:
+    with place(feed) as viewer:
         wait_until(lambda: listeners(quiet_url), "the feed listens")
         while viewer.wait(1.5):  # connecting counts as a change
             pass
@@ -103,7 +113,7 @@ def test_many_changes_are_one_for_a_viewer_that_rests(feed: ChangeFeed, quiet_ur
 
 
 def test_all_viewers_share_one_connection(feed: ChangeFeed, quiet_url: str) -> None:
-    with feed.viewer() as first, feed.viewer() as second:
+    with place(feed) as first, place(feed) as second:
         wait_until(lambda: listeners(quiet_url), "the feed listens")
         announce(quiet_url)
         assert first.wait(30)
@@ -114,7 +124,7 @@ def test_all_viewers_share_one_connection(feed: ChangeFeed, quiet_url: str) -> N
 def test_a_lost_connection_comes_back_and_counts_as_a_change(
     feed: ChangeFeed, quiet_url: str
 ) -> None:
-    with feed.viewer() as viewer:
+    with place(feed) as viewer:
         wait_until(lambda: listeners(quiet_url), "the feed listens")
         while viewer.wait(1.5):
             pass
@@ -137,7 +147,7 @@ def test_a_job_notifies_only_while_somebody_listens(feed: ChangeFeed, quiet_url:
         defer(quiet_url)
         announce(quiet_url)
         assert [notice.payload for notice in ear.notifies(timeout=10, stop_after=1)] == ["{}"]
-        with feed.viewer() as viewer:
+        with place(feed) as viewer:
             wait_until(lambda: is_listened_to(quiet_url), "the feed says that it listens")
             rest(viewer)
             defer(quiet_url)
@@ -151,7 +161,7 @@ def test_a_change_that_was_under_way_when_the_first_viewer_came_is_told(
 ) -> None:
     with psycopg.connect(quiet_url) as early:
         early.execute(DEFER)
-        with feed.viewer() as viewer:
+        with place(feed) as viewer:
             wait_until(lambda: is_listened_to(quiet_url), "the feed says that it listens")
             rest(viewer)
             early.commit()
@@ -159,12 +169,12 @@ def test_a_change_that_was_under_way_when_the_first_viewer_came_is_told(
 
 
 def test_places_are_limited_and_given_back(feed: ChangeFeed) -> None:
-    with feed.viewer(), feed.viewer():
+    with place(feed), place(feed):
         with pytest.raises(Full) as refusal:
             feed.join()
         assert refusal.value.http_status == 503
         assert refusal.value.retry_after_seconds
-    with feed.viewer():
+    with place(feed):
         pass
 
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from app.api.openapi import Answer, Limit, Offset, Query
 from app.api.schemas import PlainText
-from app.core import alert_rules
+from app.core import alert_rules, reasons
 from app.core.alert_figures import KINDS
 from app.core.models import Alert, AlertRule
 
@@ -71,7 +71,7 @@ class Silence(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     until: AwareDatetime
-    reason: Annotated[PlainText, Field(min_length=1, max_length=500)]
+    reason: Annotated[PlainText, Field(min_length=1, max_length=reasons.LONGEST)]
 
 
 class Rule(Answer):

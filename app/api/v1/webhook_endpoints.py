@@ -13,7 +13,7 @@ from app.api.v1.answers import Deleted
 from app.api.v1.objects import page, unix
 from app.auth import needs
 from app.core import delivery_tests, webhook_endpoints
-from app.core.errors import Forbidden, Refused
+from app.core.errors import Refused
 from app.core.models import User, WebhookEndpoint
 from app.core.webhooks import EVENT_TYPES
 from app.extensions import current_settings, db
@@ -137,7 +137,7 @@ def event_types() -> dict[str, Any]:
 def create() -> dict[str, Any]:
     """Make an endpoint. Its signing secret is in this answer, and never again."""
     body = read_body(NewEndpoint)
-    _may_hear_all(body.hears_all)
+    webhook_endpoints.check_hearing(g.actor, body.hears_all)
     session = db.session()
     owner = session.get_one(User, g.actor.user_id)
     endpoint = webhook_endpoints.create(session, owner, g.actor.label, **body.model_dump())
@@ -171,7 +171,7 @@ def show(webhook_endpoint_id: str) -> dict[str, Any]:
 def update(webhook_endpoint_id: str) -> dict[str, Any]:
     """Change an endpoint; one that was disabled hears again."""
     body = read_body(ChangedEndpoint)
-    _may_hear_all(bool(body.hears_all))
+    webhook_endpoints.check_hearing(g.actor, body.hears_all)
     session = db.session()
     endpoint = webhook_endpoints.change(
         session, _found(webhook_endpoint_id), g.actor.label, **body.model_dump(exclude_unset=True)
@@ -242,11 +242,6 @@ def test(webhook_endpoint_id: str) -> dict[str, Any]:
 
 def _found(endpoint_id: str) -> WebhookEndpoint:
     return webhook_endpoints.get(db.session(), endpoint_id, g.actor.owner_filter)
-
-
-def _may_hear_all(hears_all: bool) -> None:
-    if hears_all and g.actor.owner_filter is not None:
-        raise Forbidden("Only an operator's endpoint may hear of everybody's events.")
 
 
 def _endpoint(endpoint: WebhookEndpoint) -> dict[str, Any]:

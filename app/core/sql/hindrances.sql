@@ -18,14 +18,3 @@ LIMIT 1;
 -- name: needs
 -- On how many jobs one still depends.
 SELECT needs FROM waiting_job WHERE id = :job_id;
-
--- name: in_front
--- How many that are due stand in front of a job in its queue, up to a number.
-SELECT count(*)
-FROM (
-    SELECT FROM procrastinate_jobs
-    WHERE status = 'todo' AND queue_name = :queue AND id <> :job_id
-      AND (scheduled_at IS NULL OR scheduled_at <= now())
-      AND (priority > :priority OR (priority = :priority AND id < :job_id))
-    LIMIT :most
-) AS front;
