@@ -127,12 +127,16 @@ class IncidentScan(Base):
 
 
 class RetentionRun(Base):
-    """What one run of the retention removed from one table."""
+    """What one run of the retention removed from one table.
+
+    `run_id` is the id of the run's first row.
+    """
 
     __tablename__ = "retention_run"
     __table_args__ = (Index("retention_run_table_idx", "table_name", "started_at"),)
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    run_id: Mapped[int | None]
     table_name: Mapped[str]
     started_at: Mapped[CreatedAt]
     ended_at: Mapped[datetime | None]

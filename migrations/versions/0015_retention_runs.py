@@ -1,0 +1,35 @@
+"""The rows of one run of the retention belong together."""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0015"
+down_revision = "0012"
+
+# Of earlier runs: what began within a minute of the end of the row before is of the same run.
+EARLIER = """
+UPDATE retention_run
+SET run_id = part.run_id
+FROM (
+    SELECT id, max(id) FILTER (WHERE is_first) OVER (ORDER BY id) AS run_id
+    FROM (
+        SELECT id,
+               coalesce(
+                   started_at > lag(coalesce(ended_at, started_at)) OVER (ORDER BY id) + interval '1 minute',
+                   true
+               ) AS is_first
+        FROM retention_run
+    ) AS each
+) AS part
+WHERE part.id = retention_run.id
+"""
+
+
+def upgrade() -> None:
+    op.execute("ALTER TABLE retention_run ADD COLUMN run_id BIGINT")
+    op.execute(EARLIER)
+
+
+def downgrade() -> None:
+    raise RuntimeError("Stoker's schema goes forward only; to go back, restore a backup.")
