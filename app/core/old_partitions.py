@@ -82,6 +82,20 @@ def count(session: Session, table: str, name: str, times: Times) -> int:
     return int(row[0])
 
 
+def estimate(session: Session, name: str) -> int:
+    """About how many rows a partition has, by the server's statistics."""
+    row = (
+        driver_connection(session)
+        .execute(
+            "SELECT CASE WHEN n_live_tup > 0 THEN n_live_tup ELSE greatest(reltuples, 0) END"
+            " FROM pg_class LEFT JOIN pg_stat_all_tables ON relid = oid WHERE oid = to_regclass(%s)",
+            [name],
+        )
+        .fetchone()
+    )
+    return 0 if row is None else int(row[0])
+
+
 def _removable(table: str, times: Times) -> sql.Composable:
     if table not in JOB_TABLES:
         return sql.SQL("at < {}").format(sql.Literal(max(times.values())))
