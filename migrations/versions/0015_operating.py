@@ -1,4 +1,4 @@
-"""The rows of one run of the retention belong together."""
+"""The rows of one run of the retention belong together; counts of ended jobs that only grow."""
 
 from __future__ import annotations
 
@@ -25,10 +25,25 @@ FROM (
 WHERE part.id = retention_run.id
 """
 
+ENDED = """
+CREATE TABLE ended_jobs (
+    task TEXT NOT NULL,
+    queue TEXT NOT NULL,
+    status TEXT NOT NULL,
+    jobs BIGINT NOT NULL,
+    runs BIGINT[] NOT NULL,
+    run_ms BIGINT NOT NULL,
+    waits BIGINT[] NOT NULL,
+    wait_ms BIGINT NOT NULL,
+    PRIMARY KEY (task, queue, status)
+)
+"""
+
 
 def upgrade() -> None:
     op.execute("ALTER TABLE retention_run ADD COLUMN run_id BIGINT")
     op.execute(EARLIER)
+    op.execute(ENDED)
 
 
 def downgrade() -> None:
