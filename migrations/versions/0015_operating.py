@@ -1,4 +1,4 @@
-"""The rows of one run of the retention belong together; counts of ended jobs that only grow."""
+"""The rows of one run of the retention belong together; counts of ended jobs that only grow; alerts of schedules."""
 
 from __future__ import annotations
 
@@ -39,11 +39,20 @@ CREATE TABLE ended_jobs (
 )
 """
 
+KINDS = """
+ALTER TABLE alert_rule DROP CONSTRAINT alert_rule_kind_check;
+ALTER TABLE alert_rule ADD CONSTRAINT alert_rule_kind_check CHECK (kind IN
+    ('job_failure', 'failure_rate', 'queue_age', 'no_worker', 'slow_job', 'disk_low', 'long_transaction',
+     'late_run', 'missed_runs'))
+"""
+
 
 def upgrade() -> None:
     op.execute("ALTER TABLE retention_run ADD COLUMN run_id BIGINT")
     op.execute(EARLIER)
     op.execute(ENDED)
+    for statement in KINDS.strip().split(";\n"):
+        op.execute(statement)
 
 
 def downgrade() -> None:
