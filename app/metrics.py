@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import accumulate
 
 from flask import Blueprint, Flask, Response, g
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 from sqlalchemy.orm import Session
 
 from app.api.openapi import describe
 from app.auth import needs
-from app.core import job_stats, queue, queue_stats
+from app.core import ended_jobs, job_stats, queue, queue_stats
+from app.core.ended_jobs import Durations
 from app.core.errors import Forbidden
 from app.extensions import current_settings, db
 
@@ -46,6 +52,7 @@ def show() -> Response:
     _jobs(session, registry)
     _queues(session, registry)
     _workers(session, registry)
+    registry.register(_Ended(session))
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
@@ -115,6 +122,41 @@ def _workers(session: Session, registry: CollectorRegistry) -> None:
             value = worker.metrics.get(figure)
             if isinstance(value, int | float):
                 gauge.labels(*name).set(value)
+
+
+class _Ended(Collector):
+    """What ended so far, by task and queue (at most ended_jobs.MOST_PAIRS): counters and histograms."""
+
+    def __init__(self, session: Session) -> None:
+        self._counts = ended_jobs.list_counts(session)
+
+    def collect(self) -> Iterable[Metric]:
+        """Called once, at the scrape."""
+        ended = CounterMetricFamily(
+            "stoker_jobs_ended", "Jobs that have ended.", labels=["task", "queue", "status"]
+        )
+        for each in self._counts:
+            ended.add_metric([each.task, each.queue, each.status], each.jobs)
+        yield ended
+        yield _histogram(
+            "stoker_job_wait_seconds",
+            "From when a job was due to its first start.",
+            ended_jobs.waits(self._counts),
+        )
+        yield _histogram(
+            "stoker_job_run_seconds",
+            "How long a job ran, all attempts together.",
+            ended_jobs.runs(self._counts),
+        )
+
+
+def _histogram(name: str, words: str, found: Sequence[Durations]) -> Metric:
+    family = HistogramMetricFamily(name, words, labels=["task", "queue"])
+    bounds = [str(float(bound)) for bound in ended_jobs.BOUNDS_SECONDS] + ["+Inf"]
+    for each in found:
+        below = list(zip(bounds, accumulate(each.counts), strict=True))
+        family.add_metric([each.task, each.queue], below, each.sum_seconds)
+    return family
 
 
 def _seconds_since(moment: datetime | None) -> float:

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.core import (
     alerts,
+    ended_jobs,
     files,
     follow_ups,
     incidents,
@@ -97,6 +98,7 @@ class Housekeeper:
             (self._settle, every),
             (self._open_incidents, every),
             (self._tell_of_jobs, every),
+            (self._count_ended, every),
             (self._evaluate_alerts, self.settings.alert_seconds),
             (self._cancel_orphans, every),
             (self._open_overlaps, 3600.0),
@@ -159,6 +161,9 @@ class Housekeeper:
 
     def _tell_of_jobs(self) -> None:
         self._with_session(job_events.scan)
+
+    def _count_ended(self) -> None:
+        self._with_session(ended_jobs.count)
 
     def _evaluate_alerts(self) -> None:
         self._with_session(lambda session: alerts.evaluate(session, self.settings))

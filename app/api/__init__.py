@@ -19,6 +19,7 @@ def register(app: Flask) -> None:
         platform,
         queue,
         schedules,
+        storage,
         streams,
         window,
     )
@@ -37,3 +38,4 @@ def register(app: Flask) -> None:
     app.register_blueprint(alerts.blueprint)
     app.register_blueprint(audit.blueprint)
     app.register_blueprint(overview.blueprint)
+    app.register_blueprint(storage.blueprint)

@@ -29,7 +29,7 @@ _COLUMNS = ("table", "days", "before", "rows_removed", "partitions_dropped", "er
 def run_command(dry_run: bool, tables: tuple[str, ...], as_json: bool) -> None:
     """Remove what is past its time, now. Exits with 1 when a table could not be finished."""
     done = retention.run(current_settings(), tables, is_dry=dry_run)
-    show([asdict(outcome) for outcome in done], _COLUMNS, as_json=as_json)
+    show([{**asdict(each), "before": each.before} for each in done], _COLUMNS, as_json=as_json)
     if any(outcome.error for outcome in done):
         raise SystemExit(1)
 

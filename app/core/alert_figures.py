@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from app.core import tallies
+from app.core import missed_runs, tallies
 from app.core.models import AlertRule
 from app.core.settings import Settings
 from app.core.sql import statement
@@ -58,16 +58,27 @@ KINDS = {
         1800,
         takes_filter=False,
     ),
+    "late_run": Kind("how late a schedule's run{of} is that has not started", "seconds", 300),
+    "missed_runs": Kind(
+        "planned runs of schedules{of} that were missed within {window}",
+        "runs",
+        1,
+        window_seconds=3600,
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Figure:
-    """What was measured, with since when it is so and which job shows it, as far as that is known."""
+    """What was measured, with since when it is so and which job shows it, as far as that is known.
+
+    `named` is what it is about, where the rule does not say that.
+    """
 
     value: float
     since: datetime | None = None
     job_id: int | None = None
+    named: str | None = None
 
 
 def is_past(rule: AlertRule, figure: Figure) -> bool:
@@ -89,6 +100,15 @@ def measure(session: Session, settings: Settings, rule: AlertRule, now: datetime
                 statement("alerts", "heard_at"), {"created_at": rule.created_at}
             ).scalar_one()
             return _since(heard_at, now)
+        case "late_run":
+            late = missed_runs.late(session, now, task=rule.task, queue=rule.queue)
+            if not late:
+                return Figure(0.0)
+            return replace(_since(late[0].since, now, late[0].job_id), named=late[0].name)
+        case "missed_runs":
+            since = now - timedelta(seconds=rule.window_seconds)
+            missed = missed_runs.missed(session, since, now, task=rule.task, queue=rule.queue)
+            return Figure(float(missed.runs), missed.since, missed.job_id, missed.name)
         case "long_transaction":
             row = session.execute(statement("transactions", "oldest")).one_or_none()
             return _since(row.began_at, now) if row is not None else Figure(0.0)

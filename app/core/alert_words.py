@@ -11,11 +11,12 @@ _UNITS = ("bytes", "KB", "MB", "GB", "TB")
 _KILO = 1024.0
 
 
-def sentence(rule: AlertRule, figure: float) -> str:
-    """What is watched, the figure and the limit."""
+def sentence(rule: AlertRule, figure: float, named: str | None = None) -> str:
+    """What is watched, the figure, the limit, and what it is about."""
     unit = KINDS[rule.kind].unit
     value, limit = amount(figure, unit), amount(rule.threshold, unit)
-    return f"{what(rule)}: {value} (the limit is {limit})"
+    about = f", {named}" if named else ""
+    return f"{what(rule)}: {value}{about} (the limit is {limit})"
 
 
 def opened(alert: Alert, public_url: str) -> dict[str, object]:

@@ -97,7 +97,7 @@ def _evaluate(session: Session, settings: Settings, rule_id: int, now: datetime)
             alert = _open(session, rule, figure, now)
         alert.figure = figure.value
         alert.threshold = rule.threshold
-        alert.text = alert_words.sentence(rule, figure.value)
+        alert.text = alert_words.sentence(rule, figure.value, figure.named)
         alert.job_id = figure.job_id or alert.job_id
         alert.last_seen_at = now
     elif alert is not None:

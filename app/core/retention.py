@@ -39,14 +39,21 @@ _log = structlog.get_logger("retention")
 
 @dataclass
 class Outcome:
-    """What became of one table, or (in a dry run) would become of it."""
+    """What became of one table, or (in a dry run) would become of it.
+
+    `times` are before which moment what goes: of jobs one for each status, `before` is the latest.
+    """
 
     table: str
     days: float
-    before: datetime
+    times: dict[str, datetime]
     rows_removed: int = 0
     partitions_dropped: int = 0
     error: str | None = None
+
+    @property
+    def before(self) -> datetime:
+        return max(self.times.values())
 
 
 def _rest(seconds: float) -> bool:
@@ -126,12 +133,14 @@ class _Keeper:
         self._chunk = chunk
         self._is_dry = is_dry
         self.has_stopped = False
+        # The row of the table at work, and that of the first one, by which they belong together.
+        self._row_id: int | None = None
         self._run_id: int | None = None
 
     def apply(self, rule: Rule) -> Outcome:
         """Remove (or count) what is past its time in one table."""
         now = datetime.now(UTC)
-        outcome = Outcome(rule.table, rule.days(self._settings), rule.before(self._settings, now))
+        outcome = Outcome(rule.table, rule.days(self._settings), rule.times(self._settings, now))
         self._begin(outcome)
         try:
             self._apply(rule, outcome)
@@ -164,31 +173,31 @@ class _Keeper:
     # Of each kind of table.
 
     def _partitions(self, outcome: Outcome, tables: tuple[str, ...]) -> None:
-        table, before = tables[0], outcome.before
-        for partition in old_partitions.old(self._session, table, before):
+        table = tables[0]
+        for partition in old_partitions.old(self._session, table, outcome.times):
             if self.has_stopped:
                 return
-            can_go = old_partitions.may_drop(self._session, partition, before)
+            can_go = old_partitions.may_drop(self._session, partition, outcome.times)
             if self._is_dry:
-                outcome.rows_removed += self._count(partition.table, partition.name, before)
+                outcome.rows_removed += self._count(outcome, table, partition.name)
                 outcome.partitions_dropped += can_go
             elif not (can_go and self._drop(outcome, partition, tables)):
                 self._rest(outcome, partition.table, partition.name)
         if self._is_dry:
-            outcome.rows_removed += self._count(table, f"{table}_default", before)
+            outcome.rows_removed += self._count(outcome, table, f"{table}_default")
         else:
             self._rest(outcome, table, f"{table}_default")
 
-    def _count(self, table: str, name: str, before: datetime) -> int:
-        return old_partitions.count(self._session, table, name, before)
+    def _count(self, outcome: Outcome, table: str, name: str) -> int:
+        return old_partitions.count(self._session, table, name, outcome.times)
 
     def _drop(self, outcome: Outcome, partition: Partition, tables: tuple[str, ...]) -> bool:
         """Whether it is gone; that somebody uses a table is waited out for some seconds."""
-        rows = self._count(partition.table, partition.name, outcome.before)
+        rows = self._count(outcome, partition.table, partition.name)
         self._session.commit()
         for number in range(1, _DROP_TRIES + 1):
             try:
-                if not old_partitions.drop(self._session, partition, tables, outcome.before):
+                if not old_partitions.drop(self._session, partition, tables, outcome.times):
                     self._session.rollback()
                     return False
                 outcome.partitions_dropped += 1
@@ -201,12 +210,13 @@ class _Keeper:
         return False
 
     def _rest(self, outcome: Outcome, table: str, name: str) -> None:
-        place: old_partitions.Place | None = old_partitions.BEGIN
-        while place is not None and not self.has_stopped:
-            gone, place = old_partitions.remove_rows(
-                self._session, table, name, outcome.before, place, self._chunk
-            )
-            self._note(outcome, gone)
+        for times in old_partitions.walks(outcome.times):
+            place: old_partitions.Place | None = old_partitions.BEGIN
+            while place is not None and not self.has_stopped:
+                gone, place = old_partitions.remove_rows(
+                    self._session, table, name, times, place, self._chunk
+                )
+                self._note(outcome, gone)
 
     def _files(self, outcome: Outcome) -> None:
         """Each file has its own time; the setting is what it gets when it is made."""
@@ -270,7 +280,8 @@ class _Keeper:
         row = RetentionRun(table_name=outcome.table, before=outcome.before)
         self._session.add(row)
         self._session.flush()
-        self._run_id = row.id
+        self._row_id = row.id
+        self._run_id = row.run_id = self._run_id or row.id
         self._session.commit()
 
     def _note(self, outcome: Outcome, gone: int) -> None:
@@ -279,7 +290,7 @@ class _Keeper:
             outcome.rows_removed += gone
             self._session.execute(
                 update(RetentionRun)
-                .where(RetentionRun.id == self._run_id)
+                .where(RetentionRun.id == self._row_id)
                 .values(
                     rows_removed=outcome.rows_removed,
                     partitions_dropped=outcome.partitions_dropped,
@@ -298,7 +309,7 @@ class _Keeper:
             outcome.error = STOPPED
         self._session.execute(
             update(RetentionRun)
-            .where(RetentionRun.id == self._run_id)
+            .where(RetentionRun.id == self._row_id)
             .values(ended_at=func.clock_timestamp(), error=outcome.error)
         )
         self._session.commit()

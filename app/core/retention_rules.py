@@ -32,12 +32,20 @@ from app.core.models import (
     WorkerSample,
 )
 from app.core.models.base import Base
+from app.core.models.jobs import JOB_FINAL
 from app.core.settings import Settings
 
 Condition = Callable[[datetime], ColumnElement[bool]]
 
 # How long the runs of the retention are remembered.
 _RUN_DAYS = 365.0
+
+
+def job_days(settings: Settings) -> dict[str, float]:
+    """How long ended jobs are kept, by how they ended."""
+    return {
+        status: getattr(settings, f"{status}_days") or settings.job_days for status in JOB_FINAL
+    }
 
 
 @dataclass(frozen=True)
@@ -55,9 +63,10 @@ class Rule:
         """How long the rows stay."""
         return float(getattr(settings, self.setting, _RUN_DAYS))
 
-    def before(self, settings: Settings, now: datetime) -> datetime:
-        """What ended before this moment goes."""
-        return now - timedelta(days=self.days(settings))
+    def times(self, settings: Settings, now: datetime) -> dict[str, datetime]:
+        """What ended before which moment goes: of jobs by their status, else one under ""."""
+        days = job_days(settings) if self.table == "job" else {"": self.days(settings)}
+        return {status: now - timedelta(days=each) for status, each in days.items()}
 
 
 def _ended_at() -> ColumnElement[Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
@@ -56,3 +58,63 @@ def last_runs(session: Session, settings: Settings) -> list[dict[str, Any]]:
         }
         for rule in RULES.values()
     ]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run over all its tables. `rows` and `errors` are of those tables that had any.
+
+    It is over when each table's part is; `seconds` is None while it goes on, or where it was broken off.
+    """
+
+    id: int
+    started_at: datetime
+    ended_at: datetime | None
+    rows: dict[str, int]
+    partitions_dropped: int
+    errors: dict[str, str]
+
+    @property
+    def rows_removed(self) -> int:
+        return sum(self.rows.values())
+
+    @property
+    def seconds(self) -> float | None:
+        if self.ended_at is None:
+            return None
+        return (self.ended_at - self.started_at).total_seconds()
+
+
+def runs(session: Session, *, limit: int, offset: int = 0) -> tuple[list[Run], bool]:
+    """The runs, newest first, and whether more follow."""
+    number = func.coalesce(RetentionRun.run_id, RetentionRun.id)
+    ids = session.scalars(
+        select(number).distinct().order_by(number.desc()).offset(offset).limit(limit + 1)
+    ).all()
+    rows = session.scalars(
+        select(RetentionRun).where(number.in_(ids[:limit])).order_by(RetentionRun.id)
+    ).all()
+    by_run: dict[int, list[RetentionRun]] = {each: [] for each in ids[:limit]}
+    for row in rows:
+        by_run[row.run_id or row.id].append(row)
+    return [_run(number, of) for number, of in by_run.items()], len(ids) > limit
+
+
+def _run(number: int, tables: Iterable[RetentionRun]) -> Run:
+    of = list(tables)
+    is_over = all(each.ended_at is not None for each in of)
+    return Run(
+        id=number,
+        started_at=min(each.started_at for each in of),
+        ended_at=max(each.ended_at for each in of if each.ended_at) if is_over else None,
+        rows={each.table_name: each.rows_removed for each in of if each.rows_removed},
+        partitions_dropped=sum(each.partitions_dropped for each in of),
+        errors={each.table_name: each.error for each in of if each.error is not None},
+    )
+
+
+def goes_on(session: Session) -> bool:
+    """Whether a run is under way, as far as its rows say."""
+    last = select(RetentionRun).order_by(RetentionRun.id.desc()).limit(1)
+    row = session.scalar(last)
+    return row is not None and row.ended_at is None and row.error is None

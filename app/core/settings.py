@@ -279,6 +279,21 @@ class Settings(BaseSettings):
         gt=0,
         description="How long ended jobs and batches, and the statistics of them, are kept.",
     )
+    completed_days: float | None = Field(
+        None,
+        gt=0,
+        description="The same for completed jobs alone, shorter or longer; `STOKER_JOB_DAYS` without it.",
+    )
+    failed_days: float | None = Field(
+        None,
+        gt=0,
+        description="The same for failed jobs alone.",
+    )
+    cancelled_days: float | None = Field(
+        None,
+        gt=0,
+        description="The same for cancelled jobs alone.",
+    )
     result_ttl_seconds: float = Field(
         0.0,
         ge=0,

@@ -59,6 +59,7 @@ ENTRIES = (
     Entry("tasks.index", "Tasks", "list-checks", "a"),
     Entry("alerts_page.index", "Alerts", "bell", "l", needs="operate"),
     Entry("webhooks.index", "Webhooks", "webhook", "w", also=("dead_letters_page",)),
+    Entry("storage.index", "Storage", "database", "d", needs="operate"),
     Entry("audit_page.index", "Audit", "scroll-text", "u", needs="admin"),
     Entry("description.index", "API", "braces", "i"),
 )

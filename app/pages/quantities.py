@@ -15,6 +15,7 @@ UNITS: dict[str, tuple[dict[str, float], float, str]] = {
     # A bare number is a percentage too: nobody means half a percent by 0.5.
     "share": ({"%": 0.01}, 0.01, "a share like 50 %"),
     "jobs": ({"job": 1}, 1.0, "a number like 5"),
+    "runs": ({"run": 1}, 1.0, "a number like 5"),
 }
 _LONGEST = 60
 _PART = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z%]*)\s*", re.IGNORECASE)

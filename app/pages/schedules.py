@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from app.core import adoption, models, reasons, schedules, tasks
+from app.core import adoption, missed_runs, models, reasons, schedules, tasks
 from app.core.db import driver_connection
 from app.core.errors import (
     Conflict,
@@ -65,6 +65,7 @@ def index() -> str:
         "schedules/_list.html" if wants_fragment() else "schedules/index.html",
         here=here(),
         listed=_shown(session, rows),
+        late=missed_runs.to_flag(session, datetime.now(UTC)),
         periodic=periodic,
         may_act="submit" in g.actor.scopes,
         tallied=schedules.TALLIED,
@@ -132,6 +133,7 @@ def show(schedule_id: str) -> str:
         "schedules/_schedule.html" if wants_fragment() else "schedules/show.html",
         here=here(),
         shown=_shown(session, [schedule])[0],
+        late=missed_runs.to_flag(session, datetime.now(UTC)),
         arguments=Form.of(schedule).given["args"],
         firings=rows[:_PAGE_SIZE],
         older=rows[_PAGE_SIZE - 1].planned_at if len(rows) > _PAGE_SIZE else None,
@@ -237,6 +239,7 @@ def _ask(schedule_id: str, action: str, refusal: StokerError | None = None) -> s
         "schedules/ask.html",
         action=action,
         shown=_shown(session, [schedule])[0],
+        late=missed_runs.to_flag(session, datetime.now(UTC)),
         refusal=refusal,
         reason=request.form.get("reason", ""),
         longest=reasons.LONGEST,

@@ -139,6 +139,42 @@ def test_large_results_go_with_their_jobs(
 
 
 @pytest.mark.usefixtures("past")
+def test_jobs_go_after_the_days_of_how_they_ended_and_their_months_when_nothing_stays(
+    session: Session, settings: Settings, db: psycopg.Connection[Any]
+) -> None:
+    for days in (400, 100, 40, 5):
+        for status in ("completed", "failed", "cancelled"):
+            add_jobs(db, days, 15, status)
+    kept = {"job_days": 60.0, "failed_days": 365.0, "cancelled_days": 30.0}
+    own = settings.model_copy(update=kept)
+    dry = run(own, "job", is_dry=True)["job"]
+    outcome = run(own, "job", chunk=10)["job"]
+    assert outcome.error is None
+    # 400 days: all; 100: completed and cancelled; 40: cancelled.
+    assert (outcome.rows_removed, dry.rows_removed) == (90, 90)
+    assert outcome.partitions_dropped == dry.partitions_dropped > 0
+    found = session.execute(
+        select(Job.status, func.count()).group_by(Job.status).order_by(Job.status)
+    )
+    assert [tuple(row) for row in found] == [("cancelled", 15), ("completed", 30), ("failed", 45)]
+    assert counts(session, *OF_A_JOB) == [90] * 4
+    assert run(own, "job")["job"].rows_removed == 0
+
+
+def test_the_tables_of_one_run_belong_together(session: Session, settings: Settings) -> None:
+    run(settings)
+    run(settings, "log_line", "file")
+    session.rollback()
+    runs = [
+        len(set(session.scalars(select(RetentionRun.table_name).filter_by(run_id=each))))
+        for each in session.scalars(
+            select(RetentionRun.run_id).distinct().order_by(RetentionRun.run_id)
+        ).all()
+    ]
+    assert runs == [len(retention.RULES), 2]
+
+
+@pytest.mark.usefixtures("past")
 def test_open_jobs_and_what_an_open_batch_names_stay_with_their_month(
     session: Session, settings: Settings, db: psycopg.Connection[Any]
 ) -> None:

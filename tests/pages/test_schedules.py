@@ -219,6 +219,28 @@ def test_names_and_reasons_are_shown_and_never_obeyed(session: Session, sign_in:
         assert "⟨202E⟩" in page
 
 
+def test_a_run_that_should_have_started_is_flagged(session: Session, sign_in: SignIn) -> None:
+    waits, idle = make(session, "waits"), make(session, "idle")
+    make(session, "in time")
+    assert "Late" not in sign_in().get("/schedules").text
+    ago = datetime.now(UTC) - timedelta(minutes=7)
+    session.execute(
+        text("INSERT INTO job (id, created_at, task, queue) VALUES (4711, :at, 'export', 'tasks')"),
+        {"at": ago},
+    )
+    add_firing(session, waits, 7, job_id=4711)
+    idle.next_planned_at = idle.next_due_at = ago
+    session.commit()
+    page = sign_in().get("/schedules").text
+    assert page.count("Late</span>") == 2
+    assert "job 4711</a> still waits" in page
+    assert "nothing was done about it" in sign_in().get(f"/schedules/{idle.id}").text
+    session.execute(text("UPDATE job SET status = 'running', started_at = now()"))
+    session.execute(text("UPDATE schedule SET paused_at = now(), pause_reason = 'x'"))
+    session.commit()
+    assert "Late" not in sign_in().get("/schedules").text
+
+
 @pytest.mark.browser
 def test_the_form_says_what_a_cron_means_while_it_is_typed(open_page: Open) -> None:
     page = open_page("/schedules/new")

@@ -18,6 +18,8 @@ ALERT_KINDS = (
     "slow_job",
     "disk_low",
     "long_transaction",
+    "late_run",
+    "missed_runs",
 )
 
 

@@ -85,6 +85,24 @@ class DirtyHour(Base):
     id: Mapped[int] = mapped_column(BigInteger, Identity())
 
 
+class EndedJobs(Base):
+    """How many jobs of a task and queue ended so since they are counted, for Prometheus: it only grows.
+
+    `runs` and `waits` count durations in the buckets of app.core.ended_jobs.
+    """
+
+    __tablename__ = "ended_jobs"
+
+    task: Mapped[str] = mapped_column(primary_key=True)
+    queue: Mapped[str] = mapped_column(primary_key=True)
+    status: Mapped[str] = mapped_column(primary_key=True)
+    jobs: Mapped[int]
+    runs: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+    run_ms: Mapped[int]
+    waits: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+    wait_ms: Mapped[int]
+
+
 class Incident(Base):
     """Something an operator should look at; the same thing again counts up while it is open."""
 
@@ -127,12 +145,16 @@ class IncidentScan(Base):
 
 
 class RetentionRun(Base):
-    """What one run of the retention removed from one table."""
+    """What one run of the retention removed from one table.
+
+    `run_id` is the id of the run's first row.
+    """
 
     __tablename__ = "retention_run"
     __table_args__ = (Index("retention_run_table_idx", "table_name", "started_at"),)
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    run_id: Mapped[int | None]
     table_name: Mapped[str]
     started_at: Mapped[CreatedAt]
     ended_at: Mapped[datetime | None]
