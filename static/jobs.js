@@ -78,7 +78,9 @@
     const id = to.searchParams.get("job");
     to.searchParams.delete("job");
     const shown = new URL(list().getAttribute("hx-get"), location.href);
-    shown.searchParams.delete("as_of");
+    to.searchParams.sort();
+    shown.searchParams.delete("job");
+    shown.searchParams.sort();
     if (to.pathname !== shown.pathname || to.searchParams.toString() !== shown.searchParams.toString()) return;
     event.preventDefault();
     markOpen();
@@ -202,12 +204,6 @@
       $("jobs-q").value = "";
       $("jobs-q").focus();
       $("jobs-q").dispatchEvent(new Event("input", { bubbles: true }));
-    }
-    const again = event.target.closest("[data-refresh]");
-    if (again && !event.ctrlKey && !event.metaKey) {
-      event.preventDefault();
-      again.classList.add("busy");
-      htmx.ajax("GET", location.pathname + location.search, { source: again, target: "#jobs-list", swap: "outerMorph", push: "false" }).finally(() => again.classList.remove("busy"));
     }
     const back = event.target.closest("[data-back]");
     if (back && list() && !event.ctrlKey && !event.metaKey) {

@@ -38,6 +38,10 @@
     }
   }
 
+  stoker.wake = (region) => {
+    waiting.add(region);
+    refresh();
+  };
   document.addEventListener("changed", (event) => {
     toldAt = event.detail?.data || undefined;
     for (const region of regions()) waiting.add(region);
@@ -82,7 +86,7 @@
     noteTag(ctx);
     if (document.getElementById("banner")?.childElementCount) document.getElementById("banner").replaceChildren();
     document.querySelectorAll("[data-copy]").forEach((button) => { button.hidden = false; });
-    if (ctx.target?.matches?.("[data-live]")) updated();
+    if (ctx.target?.matches?.("[data-live], [data-loading]")) updated();
     if (!isOwnRefresh(ctx) || !marks.has(ctx.sourceElement)) return;
     const before = marks.get(ctx.sourceElement);
     const changed = [...ctx.sourceElement.querySelectorAll("[data-mark]")].filter((row) => before.get(row.id) !== row.dataset.mark);
@@ -99,7 +103,7 @@
     const target = typeof ctx.target === "string" ? document.querySelector(ctx.target) : ctx.target;
     for (const region of regions()) if (target?.contains?.(region) || region.contains(target)) tags.delete(region);
     const value = ctx.response.headers.get("ETag");
-    if (isOwnRefresh(ctx) && value) tags.set(ctx.sourceElement, { of: ctx.request.action, value });
+    if (isOwnRefresh(ctx) && value && !ctx.isHeldBack) tags.set(ctx.sourceElement, { of: ctx.request.action, value });
   }
 
   // What a reader has opened or closed stays so when the server's version comes.
@@ -177,6 +181,11 @@
   }
   function updated() {
     freshAt = Date.now();
+    const stamp = document.getElementById("refreshed-at");
+    if (stamp) {
+      stamp.dateTime = new Date(freshAt - ahead).toISOString();
+      stamp.textContent = "just now";
+    }
     if (["offline", "stale"].includes(document.getElementById("live")?.dataset.status)) say(hasStream ? "live" : "reconnecting");
     age();
   }

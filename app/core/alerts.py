@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from app.core import alert_words
+from app.core import alert_words, listening
 from app.core.addresses import MAIL_SCHEME, is_mailbox
 from app.core.alert_figures import Figure, is_past, measure
 from app.core.models import Alert, AlertRule, WebhookDelivery, WebhookEndpoint
@@ -95,6 +95,7 @@ def _evaluate(session: Session, settings: Settings, rule_id: int, now: datetime)
     if is_past(rule, figure):
         if alert is None:
             alert = _open(session, rule, figure, now)
+            listening.tell(session, "alert")
         alert.figure = figure.value
         alert.threshold = rule.threshold
         alert.text = alert_words.sentence(rule, figure.value, figure.named)
@@ -102,6 +103,7 @@ def _evaluate(session: Session, settings: Settings, rule_id: int, now: datetime)
         alert.last_seen_at = now
     elif alert is not None:
         alert.resolved_at = now
+        listening.tell(session, "alert")
         if alert.told_at is None:
             alert.resolved_told_at = now  # who has not heard of it need not hear of its end
     session.flush()
@@ -156,6 +158,8 @@ def _tell(
                 session.add(message)
         _log.info(type_, rule=rule.name, figure=alert.figure, threshold=alert.threshold)
         told += 1
+    if told:
+        listening.tell(session, "alert")
     return told
 
 

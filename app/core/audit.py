@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import Select, func, literal_column, select, tuple_
 from sqlalchemy.orm import Session
 
-from app.core import cursors
+from app.core import cursors, listening
 from app.core.errors import Invalid
 from app.core.models import AuditEntry
 from app.core.sql import statement
@@ -20,6 +20,8 @@ MOST_EXPORTED = 100_000
 
 _CURSOR = "audit"
 _PART = 1000
+# What is done to these, pages hear of anyway.
+_TOLD_ANYWAY = ("batch", "job", "queue", "schedule")
 _KEY = " (key "
 # Word for word as its index has it.
 _person_of_entry = func.split_part(
@@ -45,6 +47,8 @@ def record(session: Session, actor: str, action: str, object_id: str, details: s
             address=_address.get(),
         )
     )
+    if action.partition(".")[0] not in _TOLD_ANYWAY:
+        listening.tell(session, "audit")
 
 
 @dataclass(frozen=True)

@@ -265,7 +265,7 @@ class ChangeFeed:
             case "job":
                 self._watch.hear(object_id)
                 self._has_news = True
-            case "batch":
+            case "batch" | "alert" | "audit" | "delivery" | "incident":  # none is of one job
                 self._has_news = True
             case _:
                 self._watch.hear("")

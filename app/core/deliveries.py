@@ -12,7 +12,7 @@ from sqlalchemy import case, func, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.core import jobs, logs, signatures
+from app.core import jobs, listening, logs, signatures
 from app.core.logs import NewLine
 from app.core.models import WebhookDelivery, WebhookEndpoint, WebhookTry
 from app.core.settings import Settings
@@ -157,6 +157,8 @@ def record(
         jobs.announce(session, "batch", due.batch_id)
         line = NewLine(due.job_id or 0, due.batch_number, now, level, message, context)
         logs.write(session, [line])
+    else:
+        listening.tell(session, "delivery")
     session.commit()
     return True
 

@@ -13,7 +13,7 @@ import orjson
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from app.core import audit, job_stats, overlaps, quarantine, scans, webhooks
+from app.core import audit, job_stats, listening, overlaps, quarantine, scans, webhooks
 from app.core.errors import Conflict, NotFound, Refused
 from app.core.models import Incident
 from app.core.sql import statement
@@ -54,6 +54,7 @@ def report(
         "seen_at": seen_at,
     }
     row = session.execute(statement("incidents", "report"), values).one()
+    listening.tell(session, "incident")
     if row.is_new:
         event = {
             "id": str(row.id),

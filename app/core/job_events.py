@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from app.core import scans
+from app.core import listening, scans
 from app.core.sql import statement
 from app.core.users import OPERATING_ROLES
 from app.core.webhooks import make_delivery
@@ -49,5 +49,7 @@ def scan(session: Session) -> int:
             session.flush()
             session.expunge_all()
             told += len(rows)
+    if told:
+        listening.tell(session, "delivery")
     session.commit()
     return told

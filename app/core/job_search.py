@@ -62,12 +62,6 @@ def everything(search: Search) -> Matching:
     return search.jobs.where(*search.slow, *search.loose, *on_words)
 
 
-def count_newer(session: Session, search: Search, moment: datetime, most: int) -> int:
-    """How many that a search finds were made after a moment, counted up to `most`."""
-    newer = everything(search).where(Job.created_at > moment).select(Job.id)
-    return session.scalar(select(func.count()).select_from(newer.limit(most).subquery())) or 0
-
-
 @dataclass(frozen=True)
 class _Finder:
     """The ways to find what is searched for."""

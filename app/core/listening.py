@@ -1,4 +1,4 @@
-"""Being heard of: the record's triggers notify only while some process says that it listens.
+"""Being heard of: the record's triggers, and `tell`, notify only while some process says that it listens.
 
 A notification takes a lock of the whole server until its transaction has committed, which costs a
 quick job a fifth of its time. So the reader of each web process keeps a row with a time in the
@@ -12,6 +12,7 @@ import time
 import uuid
 
 from sqlalchemy import Connection
+from sqlalchemy.orm import Session
 
 from app.core.sql import statement
 
@@ -22,6 +23,15 @@ _RENEW_SECONDS = 20.0
 _LOOK_SECONDS = 0.5
 # A transaction open for longer is not waited for: what it changed is seen when a page asks again.
 PATIENCE_SECONDS = 30.0
+
+
+def tell(session: Session, noun: str) -> None:
+    """Tell pages, if any is open, that something of a kind changed; they hear of it at the commit.
+
+    However often it is said in one transaction, they hear it once.
+    """
+    with session.no_autoflush:
+        session.execute(statement("listening", "tell"), {"payload": f'{{"noun":"{noun}","id":""}}'})
 
 
 class Listening:

@@ -15,6 +15,7 @@ import orjson
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
+from app.core import listening
 from app.core.addresses import MAIL_SCHEME
 from app.core.ids import new_id
 from app.core.models import Batch, User, WebhookDelivery, WebhookEndpoint
@@ -79,7 +80,8 @@ def tell(
     batch_id: str | None = None,
 ) -> None:
     """Something happened to something of `owner_id`'s, or (None) of nobody's: endpoints hear of it."""
-    for endpoint in _listening(session, type_, owner_id):
+    hearing = _listening(session, type_, owner_id)
+    for endpoint in hearing:
         session.add(
             make_delivery(
                 type_,
@@ -91,6 +93,8 @@ def tell(
             )
         )
     session.flush()
+    if hearing:
+        listening.tell(session, "delivery")
 
 
 def _listening(session: Session, type_: str, owner_id: int | None) -> Sequence[WebhookEndpoint]:

@@ -30,6 +30,7 @@ from app.pages import (
     platform,
     preferences,
     queue,
+    refresh,
     schedules,
     sign_in,
     stats,
@@ -47,6 +48,7 @@ def register(app: Flask) -> None:
     display.register(app)
     fragments.register(app)
     navigation.register(app)
+    refresh.register(app)
     for module in (
         home,
         timeline,

@@ -89,6 +89,11 @@ class Filters:
         return bool(self.statuses or self.model or self.user or self.q or self._has_range)
 
     @property
+    def is_newest_first(self) -> bool:
+        """Whether what is new comes on top of the first page."""
+        return (self.sort, self.order) == _USUAL
+
+    @property
     def _has_range(self) -> bool:
         return self.range in _RANGES or bool(self.since or self.until)
 

@@ -96,8 +96,8 @@ class JobFilters:
 
     @property
     def is_newest_first(self) -> bool:
-        """Whether what is new would come on top of this page."""
-        return not self.sort and not self.cursor
+        """Whether what is new comes on top of the first page."""
+        return not self.sort
 
     @property
     def order(self) -> tuple[Sort, Order]:

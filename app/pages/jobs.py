@@ -8,7 +8,6 @@ from typing import Any
 
 from flask import Blueprint, g, make_response, render_template, request
 from flask.typing import ResponseReturnValue
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.core import (
@@ -22,7 +21,6 @@ from app.core import (
 )
 from app.core.errors import Invalid, NotFound
 from app.core.job_lists import Page, Wanted
-from app.core.models import Job
 from app.core.search_conditions import Search
 from app.core.shared_answers import SharedAnswers
 from app.core.status import shown
@@ -35,7 +33,6 @@ from app.pages.job_words import ACTIONS, Action
 blueprint = Blueprint("jobs", __name__, url_prefix="/jobs")
 
 _PAGE_SIZE = 50
-_MOST_NEW = 1000
 _COLUMNS = (
     "id",
     "task",
@@ -89,15 +86,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Listed:
-    """A page of the list as of a moment; `new` jobs were made since that it does not show.
-
-    With `back_to`, those that were made before then were not looked at.
-    """
+    """A page of the list. With `back_to`, jobs that were made before then were not looked at."""
 
     page: Page
     rows: list[Row]
-    as_of: datetime
-    new: int
     back_to: datetime | None = None
 
 
@@ -187,52 +179,23 @@ def rows(session: Session, jobs: Any) -> list[Row]:
 
 
 def _listed(session: Session, filters: JobFilters) -> Listed:
-    search = filters.search(g.actor.owner_name)
-    as_of = _as_of()
-    now: datetime = session.scalars(select(func.clock_timestamp())).one()
-    new = 0
-    shown_search = search
-    if as_of is not None and filters.is_newest_first:
-        new = job_search.count_newer(session, search, as_of, _MOST_NEW)
-        shown_search = search.where(Job.created_at <= as_of)
-    page, back_to = _page(session, filters, search, shown_search)
-    if new and not page.jobs:  # there is nothing that could jump
-        return _listed_anew(session, filters, search, now)
-    return Listed(page, rows(session, page.jobs), as_of or now, new, back_to)
-
-
-def _listed_anew(session: Session, filters: JobFilters, search: Search, now: datetime) -> Listed:
-    page, back_to = _page(session, filters, search, search)
-    return Listed(page, rows(session, page.jobs), now, 0, back_to)
+    page, back_to = _page(session, filters, filters.search(g.actor.owner_name))
+    return Listed(page, rows(session, page.jobs), back_to)
 
 
 # Who was told of the same change counts once for all.
 _total = SharedAnswers[int]()
 
 
-def _page(
-    session: Session, filters: JobFilters, search: Search, listed: Search
-) -> tuple[Page, datetime | None]:
+def _page(session: Session, filters: JobFilters, search: Search) -> tuple[Page, datetime | None]:
     """The page, and back to when was looked if not everywhere."""
     sort, order = filters.order
     wanted = Wanted(sort, order, _PAGE_SIZE, 0, filters.cursor or None, _COLUMNS)
     if search == Search():
         total = _total.get(session.get_bind(), told_at(), lambda: job_lists.count_all(session))
-        return job_lists.page(session, listed.jobs, wanted, total=total), None
-    found = job_search.find(session, listed, wanted)
+        return job_lists.page(session, search.jobs, wanted, total=total), None
+    found = job_search.find(session, search, wanted)
     return found.page, found.back_to
-
-
-def _as_of() -> datetime | None:
-    """Of when the list is that the page has, where it asks for it anew."""
-    said = request.args.get("as_of")
-    if not said:
-        return None
-    try:
-        moment = datetime.fromisoformat(said.replace(" ", "+"))
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise Invalid("as_of must be a time such as 2026-11-01T09:30Z.", param="as_of") from None
 
 
 def _opened(session: Session, filters: JobFilters) -> Details | NotFound | None:

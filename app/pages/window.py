@@ -10,6 +10,7 @@ from werkzeug.datastructures import MultiDict
 
 from app.core.errors import Invalid
 from app.pages.display import there, zone_word
+from app.pages.refresh import REFRESHES, USUAL, chosen_refresh
 
 RANGES = {
     "1h": ("1 h", timedelta(hours=1), "last hour"),
@@ -24,15 +25,6 @@ _FIRST = datetime(2000, 1, 1, tzinfo=UTC)
 _LONGEST = timedelta(days=366)
 _LONGEST_NAME = 200
 
-REFRESHES = {
-    "off": ("off", ""),
-    "30": ("every 30 s", "every 30s"),
-    "60": ("every minute", "every 60s"),
-    "300": ("every 5 min", "every 300s"),
-    "live": ("live", "every 30s, refresh"),
-}
-_USUAL_REFRESH = "live"
-
 
 @dataclass(frozen=True)
 class Window:
@@ -42,10 +34,9 @@ class Window:
     since: datetime
     until: datetime
     type: str | None = None
-    refresh: str = _USUAL_REFRESH
+    refresh: str = USUAL
 
     ranges = (*((key, words[0]) for key, words in RANGES.items()), (DATES, "Custom"))
-    refreshes = tuple((key, words[0]) for key, words in REFRESHES.items())
 
     @classmethod
     def read(cls, args: MultiDict[str, str], now: datetime | None = None) -> Window:
@@ -54,9 +45,7 @@ class Window:
         chosen = args.get("range") or _DEFAULT
         if chosen not in RANGES and chosen != DATES:
             raise Invalid(f"range must be one of {', '.join(RANGES)}, {DATES}.", param="range")
-        refresh = args.get("refresh") or _USUAL_REFRESH
-        if refresh not in REFRESHES:
-            raise Invalid(f"refresh must be one of {', '.join(REFRESHES)}.", param="refresh")
+        refresh = chosen_refresh(args)
         since, until = _dates(args, now) if chosen == DATES else (now - RANGES[chosen][1], now)
         kind = (args.get("type") or "").replace("\0", "")[:_LONGEST_NAME] or None
         return cls(chosen, since, until, kind, refresh)
@@ -69,7 +58,7 @@ class Window:
     @property
     def trigger(self) -> str:
         """When the page fetches itself anew, in htmx's words; never for `off`."""
-        return REFRESHES[self.refresh][1] or "never"
+        return REFRESHES[self.refresh][1]
 
     @property
     def scope(self) -> str:
@@ -89,7 +78,7 @@ class Window:
         said = {
             "range": None if self.range == _DEFAULT else self.range,
             "type": self.type,
-            "refresh": None if self.refresh == _USUAL_REFRESH else self.refresh,
+            "refresh": None if self.refresh == USUAL else self.refresh,
         }
         if self.range == DATES:
             said |= {"from": field(self.since), "to": field(self.until)}

@@ -6,7 +6,7 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.core import users
@@ -78,6 +78,18 @@ def add_endpoint(
     session.add(endpoint)
     session.commit()
     return endpoint
+
+
+def the_endpoint(session: Session) -> WebhookEndpoint:
+    """The endpoint `we_shown`, made if need be."""
+    return session.get(WebhookEndpoint, "we_shown") or add_endpoint(session, id="we_shown")
+
+
+def the_rule(session: Session) -> AlertRule:
+    """The rule "shown", made if need be."""
+    return session.scalar(select(AlertRule).where(AlertRule.name == "shown")) or add_rule(
+        session, "shown"
+    )
 
 
 def add_delivery(

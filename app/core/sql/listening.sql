@@ -9,6 +9,11 @@ INSERT INTO listener (id, until)
 VALUES (:id, clock_timestamp() + make_interval(secs => :seconds))
 ON CONFLICT (id) DO UPDATE SET until = excluded.until;
 
+-- name: tell
+-- A notification holds up every other commit: there is none where nobody listens.
+SELECT pg_notify('stoker_changes', :payload)
+WHERE EXISTS (SELECT FROM listener WHERE until > clock_timestamp());
+
 -- name: horizon
 SELECT CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text);
 
