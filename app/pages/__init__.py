@@ -35,6 +35,7 @@ from app.pages import (
     stats,
     tasks,
     timeline,
+    typed_times,
     views,
     webhooks,
 )
@@ -45,6 +46,7 @@ def register(app: Flask) -> None:
     preferences.register(app)
     display.register(app)
     fragments.register(app)
+    typed_times.register(app)
     navigation.register(app)
     for module in (
         home,

@@ -17,7 +17,8 @@ from app.core.tasks import BulkFilter
 from app.extensions import db
 from app.pages import charts
 from app.pages.fragments import here, wants_fragment
-from app.pages.window import DATES, Window, moment
+from app.pages.typed_times import moment
+from app.pages.window import DATES, Window
 from app.pages.window_charts import STEP_WORDS, at, zone_of
 
 blueprint = Blueprint("failures", __name__, url_prefix="/failures")
