@@ -55,6 +55,8 @@ def moment(
         return at
     try:
         read = datetime.fromisoformat(value[:_LONGEST])
+        if not _FIRST.year <= read.year < _LAST.year:
+            return _FIRST if read.year < _FIRST.year else _LAST
         if is_end and len(value) == _DAY:
             read += timedelta(days=1)
         at = read.astimezone(UTC) if read.tzinfo else _at(read, zone, word, name, is_end=is_end)
