@@ -13,10 +13,10 @@ from benchmarks.house import House, open_house
 
 
 @contextlib.contextmanager
-def open_history(jobs: int, keep: Path | None) -> Iterator[House]:
+def open_history(jobs: int, keep: Path | None, **settings: object) -> Iterator[House]:
     """A house with its web server, over a history of so many jobs; it stays in `keep`."""
     # A pool, memory and statement time-out as a server has them.
-    with open_house("", keep=keep and keep / str(jobs)) as house:
+    with open_house("", keep=keep and keep / str(jobs), **settings) as house:
         written = house.settings.var_path / "written"
         url = house.settings.database_url
         with house.session() as session:

@@ -148,6 +148,7 @@ async def view(house: House, cookie: str, paths: list[str], seconds: float) -> i
             parts.feed(await answer.text())
         tags: dict[str, str] = {}
         async with client.get(f"{house.url}/changes") as stream:
+            assert stream.status == 200, stream.status
             while time.monotonic() < ends_at:
                 line = await asyncio.wait_for(stream.content.readline(), 30)
                 if line != b"event: changed\n":
@@ -266,7 +267,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--changes", type=float, default=2.0, help="jobs that run, a second")
     asked = parser.parse_args()
-    with open_history(asked.jobs, asked.keep) as house:
+    # A place for every viewer's stream; those of the run before may not have ended yet.
+    places = {"stream_limit": 2 * asked.viewers, "web_threads": 32 + 2 * asked.viewers}
+    with open_history(asked.jobs, asked.keep, **places) as house:
         ensure_batches(house, asked.jobs // _JOBS_A_BATCH)
         print(f"{asked.jobs:,} jobs")
         cookie = sign_in(house)

@@ -32,7 +32,10 @@
     for (const control of form().querySelectorAll("[name]")) {
       if (control.type === "checkbox") control.checked = statuses.includes(control.value);
       else if (control.type === "radio") control.checked = control.value === (query.get(control.name) ?? "");
-      else if (control.type === "datetime-local" && query.get(control.name)?.length === 10) continue; // a day: the server has said it as a time
+      else if (control.type === "datetime-local") {
+        if (query.get(control.name)?.length !== 10) control.value = stoker.field(query.get(control.name)); // a day: the server has said it as a time
+      } else if (control.name.endsWith("-at")) control.value = query.get(control.name.slice(0, -3)) ?? "";
+      else if (control.name === "zone") continue;
       else if (control !== document.activeElement || control.tagName === "SELECT") control.value = query.get(control.name) ?? "";
     }
     sayStatuses();
@@ -52,7 +55,7 @@
     if (sourceElement.id !== "history-q" && sourceElement.id !== "history-filters") return;
     const entries = [...request.body];
     const isDated = entries.some(([name, value]) => name === "range" && value === "dates");
-    for (const [name, value] of entries) if (!value || (!isDated && (name === "from" || name === "to"))) request.body.delete(name);
+    for (const [name, value] of entries) if (!value || (!isDated && ["from", "to", "from-at", "to-at", "zone"].includes(name))) request.body.delete(name);
   });
   document.addEventListener("change", (event) => {
     if (event.target.id === "history-q") event.stopPropagation(); // it was asked for while it was typed

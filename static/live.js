@@ -152,6 +152,8 @@
     const { sourceElement, request } = event.detail.ctx;
     if (!sourceElement.matches("form") || request.method !== "GET") return;
     for (const [name, value] of [...request.body]) if (!value) request.body.delete(name);
+    const times = [...sourceElement.querySelectorAll("[type=datetime-local]")];
+    if (!times.some((each) => each.value)) request.body.delete("zone"); // it is that of the times
   });
 
   // The indicator: what the stream says, in a word and a shape.

@@ -50,6 +50,11 @@
     root: root.dataset.root,
     zone: root.dataset.zoneWord || "UTC",
     time: (at) => time.format(at),
+    // A time of an address as a field for times has it; "" for what is none. Without a zone it is UTC's.
+    field: (address, withSeconds) => {
+      const at = Date.parse(/T[^Z+-]*$/.test(address ?? "") ? `${address}Z` : address);
+      return Number.isNaN(at) ? "" : `${day.format(at)}T${withSeconds ? time.format(at) : time.format(at).slice(0, 5)}`;
+    },
     clock: (at) => `${day.format(at)} ${time.format(at)} ${root.dataset.zoneWord || "UTC"}`,
   };
 })();

@@ -22,7 +22,7 @@
     const now = Date.now() / 1000;
     const length = Math.max(until - since, SHORTEST_S);
     const end = Math.min(until, now);
-    const word = (seconds) => encodeURIComponent(new Date(seconds * 1000).toISOString().slice(0, 19));
+    const word = (seconds) => encodeURIComponent(new Date(seconds * 1000).toISOString().slice(0, 19)) + "Z";
     go(region().dataset.url.replace("FROM", word(end - length)).replace("TO", word(end)));
   }
 
@@ -42,7 +42,8 @@
       const value = asked.get(field.name);
       if (field.type === "radio") field.checked = field.value === (value ?? "24h");
       else if (field.tagName === "SELECT") field.value = value ?? { lanes: "type", refresh: "live" }[field.name] ?? "";
-      else field.value = value ?? "";
+      else if (field.type === "datetime-local") field.value = stoker.field(value, true);
+      else if (field.name !== "zone") field.value = value ?? asked.get(field.name.replace(/-at$/, "")) ?? "";
     }
   }
 

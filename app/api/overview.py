@@ -98,7 +98,7 @@ class Group(Answer):
 class FailureGroups(Answer):
     """The groups with the most jobs first; `left_out` counts those beyond the first 50.
 
-    With `looked_back_to`, failed jobs that were made before then were not looked at.
+    With `looked_back_to`, jobs that failed before then were not looked at.
     """
 
     since: datetime

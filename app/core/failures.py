@@ -18,7 +18,7 @@ from app.core.models import Job
 from app.core.overview import step_seconds
 from app.core.sql import statement
 
-# So many of the failed jobs that were made last are looked at, and so many groups are given.
+# So many of a window's failed jobs, those that ended last, are looked at, and so many groups are given.
 MOST_JOBS = 20_000
 MOST_GROUPS = 50
 _SEPARATOR = "\x1f"
@@ -55,7 +55,7 @@ class Group:
 class Failures:
     """The groups with the most jobs first; `left_out` counts the groups beyond MOST_GROUPS.
 
-    With `back_to`, failed jobs that were made before then were not looked at.
+    With `back_to`, failed jobs that ended before then were not looked at.
     """
 
     groups: list[Group]

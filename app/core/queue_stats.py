@@ -80,6 +80,13 @@ def queues(
     return [_figures(name, counts, recent.get(name, {})) for name, counts in sorted(every.items())]
 
 
+def totals(figures: Iterable[QueueFigures]) -> job_stats.Totals:
+    """All jobs that the queues hold or held: every job has a queue."""
+    held = [each.counts for each in figures]
+    sums = {status: sum(counts[status] for counts in held) for status in STATUSES}
+    return job_stats.Totals(sum(sums.values()), sums)
+
+
 def oldest_waiting(
     session: Session, figures: Iterable[QueueFigures], owner_name: str | None = None
 ) -> dict[str, datetime]:

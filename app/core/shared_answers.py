@@ -16,9 +16,9 @@ from typing import Generic, TypeVar
 Answer = TypeVar("Answer")
 
 # Who was told longer ago may be told again in a moment: it gets what is new.
-_LONGEST_SECONDS = 2.0
+LONGEST_SECONDS = 2.0
 # Who waits for another's answer does so no longer than this: that one may be stuck.
-_PATIENCE_SECONDS = 1.0
+PATIENCE_SECONDS = 1.0
 _SIZE = 256
 
 
@@ -43,10 +43,10 @@ class SharedAnswers(Generic[Answer]):
         With None always a new one. What `compute` raises goes to its caller, and is not kept.
         """
         place = self._place(key)
-        is_mine = place.lock.acquire(timeout=_PATIENCE_SECONDS)
+        is_mine = place.lock.acquire(timeout=PATIENCE_SECONDS)
         try:
             began = time.monotonic()
-            since = math.inf if told_at is None else max(told_at, began - _LONGEST_SECONDS)
+            since = math.inf if told_at is None else max(told_at, began - LONGEST_SECONDS)
             kept = place.kept
             if kept is not None and kept[0] >= since:
                 return kept[1]

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy.orm import Session
 
 from app.core.batch_status import history_status
+from app.core.shared_answers import LONGEST_SECONDS, PATIENCE_SECONDS
 from app.core.sql import statement
 
 CACHE_SECONDS = 30.0
@@ -133,12 +134,20 @@ def if_many(count: int) -> float:
     return math.inf if count > _FEW else 0.0
 
 
+class _Kept(Generic[Answer]):
+    """Of one key: what was computed last, since when, and until when it may be given."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.answer: tuple[float, float, Answer] | None = None
+
+
 class StatsCache(Generic[Answer]):
     """Keeps answers for CACHE_SECONDS, so that a wall of dashboards costs one query.
 
     With `patience`, an answer is kept for at most that many times as long as it took: what is
     cheap is always fresh, and what is dear is asked for seldom. With `lasts` for at most so many seconds
-    as that says of the answer.
+    as that says of the answer. Who asks while one is computed waits for that one.
     """
 
     def __init__(
@@ -153,24 +162,45 @@ class StatsCache(Generic[Answer]):
         self._patience = patience
         self._lasts = lasts
         self._lock = threading.Lock()
-        self._kept: dict[object, tuple[float, Answer]] = {}
+        self._places: dict[object, _Kept[Answer]] = {}
 
-    def get(self, key: object, compute: Callable[[], Answer]) -> Answer:
-        """The kept answer, or a new one."""
-        began = time.monotonic()
+    def get(
+        self, key: object, compute: Callable[[], Answer], told_at: float | None = None
+    ) -> Answer:
+        """The kept answer, or a new one.
+
+        One that was begun since the page was told that something changed (`told_at`, as
+        app.core.shared_answers has it) serves it also when it may not be kept.
+        """
+        place = self._place(key)
+        asked_at = time.monotonic()
+        enough = asked_at if told_at is None else max(told_at, asked_at - LONGEST_SECONDS)
+        kept = place.answer
+        if kept is not None and asked_at < kept[1]:
+            return kept[2]
+        is_mine = place.lock.acquire(timeout=PATIENCE_SECONDS)
+        try:
+            began = time.monotonic()
+            kept = place.answer
+            if kept is not None and (kept[0] >= enough or began < kept[1]):
+                return kept[2]
+            answer = compute()
+            now = time.monotonic()
+            seconds = self._seconds
+            if self._patience is not None:
+                seconds = min(seconds, (now - began) * self._patience)
+            if self._lasts is not None:
+                seconds = min(seconds, self._lasts(answer))
+            place.answer = (began, now + seconds, answer)
+            return answer
+        finally:
+            if is_mine:
+                place.lock.release()
+
+    def _place(self, key: object) -> _Kept[Answer]:
         with self._lock:
-            kept = self._kept.get(key)
-            if kept is not None and began < kept[0]:
-                return kept[1]
-        answer = compute()
-        now = time.monotonic()
-        seconds = self._seconds
-        if self._patience is not None:
-            seconds = min(seconds, (now - began) * self._patience)
-        if self._lasts is not None:
-            seconds = min(seconds, self._lasts(answer))
-        with self._lock:
-            if len(self._kept) >= self._size:
-                self._kept.clear()
-            self._kept[key] = (now + seconds, answer)
-        return answer
+            if key not in self._places:
+                if len(self._places) >= self._size:
+                    self._places.clear()
+                self._places[key] = _Kept()
+            return self._places[key]

@@ -37,6 +37,7 @@ from app.pages import (
     storage,
     tasks,
     timeline,
+    typed_times,
     views,
     webhooks,
 )
@@ -47,6 +48,7 @@ def register(app: Flask) -> None:
     preferences.register(app)
     display.register(app)
     fragments.register(app)
+    typed_times.register(app)
     navigation.register(app)
     refresh.register(app)
     for module in (

@@ -24,7 +24,7 @@ from app.extensions import current_settings, db
 from app.pages import paging
 from app.pages.alert_form import AlertForm
 from app.pages.fragments import here, wants_fragment
-from app.pages.window import moment
+from app.pages.typed_times import moment
 
 blueprint = Blueprint("alerts_page", __name__, url_prefix="/alerts")
 

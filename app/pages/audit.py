@@ -11,7 +11,7 @@ from app.core.users import authorize
 from app.extensions import db
 from app.pages import downloads
 from app.pages.fragments import here, wants_fragment
-from app.pages.window import field, moment
+from app.pages.typed_times import address, moment
 
 blueprint = Blueprint("audit_page", __name__, url_prefix="/audit")
 
@@ -48,8 +48,6 @@ def index() -> str:
         entries=entries,
         links={each.id: _link(each) for each in entries},
         wanted=wanted,
-        since=field(wanted.since) if wanted.since else "",
-        until=field(wanted.until) if wanted.until else "",
         is_filtered=wanted != audit.Filter(),
         is_later=cursor is not None,
         next_url=next_cursor and _url(".index", cursor=next_cursor),
@@ -102,7 +100,9 @@ def _wanted() -> audit.Filter:
 
 def _url(endpoint: str, **more: str) -> str:
     """Of the same filter."""
-    given = {name: request.args.get(name) for name in (*_TEXTS, "since", "until")}
+    wanted = _wanted()
+    given = {name: request.args.get(name) for name in _TEXTS}
+    given |= {"since": address(wanted.since), "until": address(wanted.until)}
     return url_for(endpoint, **{name: value for name, value in given.items() if value}, **more)  # type: ignore[arg-type]
 
 

@@ -15,7 +15,7 @@ from app.core.incident_lists import Wanted
 from app.core.incidents import SOURCES
 from app.core.models.record import RISK_LEVELS
 from app.core.verdicts import VERDICTS
-from app.pages.window import moment
+from app.pages.typed_times import moment
 
 RANGES = {
     "24h": ("24 h", timedelta(hours=24), "last 24 hours"),

@@ -16,8 +16,8 @@ from app.core.stats import StatsCache, if_many
 from app.core.tasks import BulkFilter
 from app.extensions import db
 from app.pages import charts
-from app.pages.fragments import here, wants_fragment
-from app.pages.window import DATES, Window, moment
+from app.pages.fragments import here, told_at, wants_fragment
+from app.pages.window import DATES, Window
 from app.pages.window_charts import STEP_WORDS, at, zone_of
 
 blueprint = Blueprint("failures", __name__, url_prefix="/failures")
@@ -56,7 +56,9 @@ def index() -> str:
     window = Window.read(request.args)
     owner_name = g.actor.owner_name
     figures = _figures.get(
-        (db.session().get_bind(), owner_name, window.key), lambda: _find(window, owner_name)
+        (db.session().get_bind(), owner_name, window.key),
+        lambda: _find(window, owner_name),
+        told_at(),
     )
     found = figures.failures
     most = max((max(group.counts) for group in found.groups), default=0)
@@ -125,7 +127,6 @@ def _asked(fingerprint: str, action: str) -> BulkFilter:
         error_fingerprint=fingerprint,
         completed_after=window.since,
         completed_before=window.until,
-        created_after=moment(request.args, "made_after"),
     )
 
 
@@ -137,8 +138,10 @@ def _action_url(window: Window, found: Failures, group: Group, action: str) -> s
         action=action,
         range=DATES,
         type=group.task,
-        made_after=found.back_to and found.back_to.isoformat(),
-        **{"from": window.since.isoformat(), "to": window.until.isoformat()},  # type: ignore[arg-type]
+        **{  # type: ignore[arg-type]
+            "from": (found.back_to or window.since).isoformat(),
+            "to": window.until.isoformat(),
+        },
     )
 
 

@@ -13,8 +13,8 @@ from werkzeug.datastructures import MultiDict
 from app.core.batch_matching import LONGEST_SEARCH, BatchFilters
 from app.core.batch_orders import SORTS, Order, Sort
 from app.core.errors import Invalid
+from app.pages.typed_times import address, at_minute, moment, span
 from app.pages.window import RANGES as ALL_RANGES
-from app.pages.window import field, moment
 
 _RANGES = {key: ALL_RANGES[key] for key in ("24h", "7d", "30d")}
 _DATES = "dates"
@@ -102,12 +102,11 @@ class Filters:
         """The time that the figures are of."""
         if self.range in _RANGES:
             return _RANGES[self.range][2]
-        since, until = (at and f"{at:%Y-%m-%d %H:%M}" for at in (self.since, self.until))
-        if since and until:
-            return f"{since} to {until} UTC"
-        if since:
-            return f"since {since} UTC"
-        return f"until {until} UTC" if until else "since the beginning"
+        if self.since and self.until:
+            return span(self.since, self.until)
+        if self.since:
+            return f"since {at_minute(self.since)}"
+        return f"until {at_minute(self.until)}" if self.until else "since the beginning"
 
     @property
     def title(self) -> str:
@@ -151,12 +150,6 @@ class Filters:
         """A menu's names, the chosen one among them even when no job has it."""
         return [*names] if chosen in ("", *names) else [*names, chosen]
 
-    def from_field(self) -> str:
-        return field(self.since) if self.since else ""
-
-    def to_field(self) -> str:
-        return field(self.until) if self.until else ""
-
     def aria_sort(self, sort: str) -> str:
         """What a column's head says of the order."""
         if sort != self.sort:
@@ -195,8 +188,8 @@ class Filters:
             "model": self.model,
             "user": self.user,
             "range": self.range,
-            "from": self.from_field(),
-            "to": self.to_field(),
+            "from": address(self.since),
+            "to": address(self.until),
             "sort": "" if self.sort == _USUAL[0] else self.sort,
             "order": "" if self.order == first else self.order,
             "cursor": self.cursor,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
@@ -20,6 +19,7 @@ from app.pages.job_details import Details
 from app.pages.job_filters import JobFilters
 from app.pages.job_words import ACTIONS, Action
 from app.pages.jobs import row
+from app.pages.typed_times import moment
 
 blueprint = Blueprint("job_actions", __name__, url_prefix="/jobs")
 
@@ -102,7 +102,7 @@ def _do(action: str, job_id: str) -> Outcome:
                 job_id,
                 actor,
                 arguments=_arguments(),
-                schedule_at=_moment("schedule_at"),
+                schedule_at=moment(request.form, "schedule_at"),
             )
             session.commit()
             again = "It is made again as" if made.is_new else "It was made again already, as"
@@ -120,10 +120,10 @@ def _do(action: str, job_id: str) -> Outcome:
         case "expedite":
             done = job_moves.expedite(session, job_id, actor)
         case "reschedule":
-            moment = _moment("schedule_at")
-            if moment is None:
+            at = moment(request.form, "schedule_at")
+            if at is None:
                 raise Invalid("schedule_at is missing: say when.", param="schedule_at")
-            done = job_moves.reschedule(session, job_id, actor, moment)
+            done = job_moves.reschedule(session, job_id, actor, at)
         case _:
             done = job_moves.set_priority(session, job_id, actor, _priority())
     return _committed(done)
@@ -134,18 +134,6 @@ def _committed(done: acting.Done) -> Outcome:
     db.session.commit()
     result_files.remove(current_settings(), done.files)
     return outcome
-
-
-def _moment(name: str) -> datetime | None:
-    """A time of the form, which is in UTC."""
-    said = request.form.get(name, "").strip()
-    if not said:
-        return None
-    try:
-        moment = datetime.fromisoformat(said)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise Invalid(f"{name} must be a time such as 2026-11-01T09:30.", param=name) from None
 
 
 def _priority() -> int:

@@ -40,12 +40,12 @@ class Preferences:
     @property
     def timezone(self) -> tzinfo:
         """What times on the page are in."""
-        return (_zone(self.zone) if self.time == "local" else None) or UTC
+        return (known_zone(self.zone) if self.time == "local" else None) or UTC
 
     def changed(self, given: dict[str, str]) -> Preferences:
         """With what is given, as far as it is a choice."""
         taken = {name: given[name] for name, all_ in CHOICES.items() if given.get(name) in all_}
-        if _zone(given.get("zone", "")):
+        if known_zone(given.get("zone", "")):
             taken["zone"] = given["zone"]
         return replace(self, **taken)
 
@@ -100,7 +100,7 @@ def _page_before() -> str:
     return f"{path}?{came_from.query}" if came_from.query else path
 
 
-def _zone(name: str) -> ZoneInfo | None:
+def known_zone(name: str) -> ZoneInfo | None:
     """A time zone, if there is one of that name: it came from a client."""
     try:
         return ZoneInfo(name) if 0 < len(name) <= 64 else None

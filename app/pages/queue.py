@@ -117,7 +117,7 @@ def _count(paused: list[str]) -> Figures:
     owner_name = g.actor.owner_name
     queues = queue_stats.queues(session, owner_name, also=paused)
     return Figures(
-        totals=job_stats.totals(session, owner_name),
+        totals=queue_stats.totals(queues),
         queues=queues,
         oldest=queue_stats.oldest_waiting(session, queues, owner_name),
     )

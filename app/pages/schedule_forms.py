@@ -10,10 +10,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from app.core.errors import StokerError
+from app.core.errors import Invalid, StokerError
 from app.core.models import Schedule
 from app.core.schedule_definitions import Changes, Definition, definition_of
 from app.core.schedule_times import Cron, Interval, Once, zone
+from app.pages.typed_times import address, moment, zone_name
+from app.pages.typed_times import field as field_of
 
 KINDS = {"cron": "By the calendar (cron)", "interval": "At an interval", "once": "Once"}
 UNITS = {"60": "minutes", "3600": "hours", "86400": "days", "1": "seconds"}
@@ -30,13 +32,13 @@ OVERLAPS = {
 _FIELDS = (
     *("name", "task", "args", "queue", "priority", "kind", "cron", "timezone", "every", "unit"),
     *("starts_at", "at", "missed_policy", "missed_limit", "overlap_policy", "jitter_seconds"),
+    *("starts_at-at", "zone"),
 )
 _USUAL = {
     "args": "{}",
     "priority": "0",
     "kind": "cron",
     "cron": "0 7 * * 1-5",
-    "timezone": "UTC",
     "every": "1",
     "unit": "3600",
     "missed_policy": "one",
@@ -58,7 +60,8 @@ class Form:
     @classmethod
     def new(cls) -> Form:
         """An empty one."""
-        return cls({name: _USUAL.get(name, "") for name in _FIELDS})
+        usual = {**_USUAL, "timezone": zone_name(), "zone": zone_name()}
+        return cls({name: usual.get(name, "") for name in _FIELDS})
 
     @classmethod
     def read(cls, args: Mapping[str, str]) -> Form:
@@ -91,7 +94,8 @@ class Form:
                 unit = next(unit for unit in (86400, 3600, 60, 1) if interval.seconds % unit == 0)
                 given |= {"every": str(interval.seconds // unit), "unit": str(unit)}
                 if interval.starts_at is not None:
-                    given["starts_at"] = f"{interval.starts_at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}"
+                    given["starts_at"] = field_of(interval.starts_at, seconds=True)
+                    given["starts_at-at"] = address(interval.starts_at)
             case Once() as once:
                 at = once.at.astimezone(UTC if once.timezone == "UTC" else zone(once.timezone))
                 given |= {"at": f"{at:%Y-%m-%dT%H:%M:%S}", "timezone": once.timezone}
@@ -198,7 +202,12 @@ class Form:
         )
 
     def _moment(self, name: str) -> str | None:
-        return self.given[name] or None
+        """A time on the reader's clock, as the core reads it."""
+        try:
+            return address(moment(self.given, name)) or None
+        except Invalid as fault:
+            self.faults.setdefault(name, fault.message)
+            return None
 
 
 def _refuse_constant(name: str) -> None:

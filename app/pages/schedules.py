@@ -32,7 +32,7 @@ from app.extensions import current_settings, db
 from app.pages import schedule_forms
 from app.pages.fragments import here, wants_fragment
 from app.pages.schedule_forms import Form
-from app.pages.window import moment
+from app.pages.typed_times import moment
 
 blueprint = Blueprint("schedules_pages", __name__, url_prefix="/schedules")
 

@@ -24,6 +24,7 @@ from app.core.errors import (
 from app.core.tasks import TaskSpec
 from app.core.users import authorize
 from app.extensions import current_settings, db
+from app.pages.typed_times import address, moment
 
 blueprint = Blueprint("tasks", __name__, url_prefix="/tasks")
 
@@ -120,8 +121,8 @@ def _given(asked: type[BaseModel], prefix: str = "") -> dict[str, Any]:
     given: dict[str, Any] = {}
     for field in _fields(asked, prefix):
         value = request.form.get(field.form_name, "").strip()
-        if field.kind == "moment" and value:
-            value += "Z"  # the form says that its times are UTC
+        if field.kind == "moment":
+            value = address(moment(request.form, field.form_name, called=field.name))
         if value:
             given[field.name] = value
     return given

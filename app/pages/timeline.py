@@ -28,7 +28,7 @@ from app.core.stats import StatsCache
 from app.core.timeline_runs import Runs
 from app.extensions import current_settings, db
 from app.pages import downloads, machines, timeline_map
-from app.pages.fragments import here, wants_fragment
+from app.pages.fragments import here, told_at, wants_fragment
 from app.pages.preferences import preferences
 from app.pages.timeline_drawing import Drawing
 from app.pages.timeline_machines import figure_words
@@ -97,7 +97,7 @@ def index() -> str | BaseResponse:
         return redirect(_around(session, view, view.job_id))
     # All that it is made of: the address says what, the others for whom.
     key = (session.get_bind(), g.actor.owner_name, g.actor.owner_filter, here(), preferences())
-    part = _parts.get(key, lambda: _render(session, view))
+    part = _parts.get(key, lambda: _render(session, view), told_at())
     if wants_fragment():
         return part.html
     return render_template(

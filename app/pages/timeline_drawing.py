@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from app.core.collisions import Span
 from app.core.overlaps import Point
 from app.core.samples import Machine
 from app.core.timeline import NARROWEST, Bar, Lane, Strip
 from app.core.timeline_waiting import Waiting
-from app.pages import timeline_machines
-from app.pages.display import duration
+from app.pages import timeline_axis, timeline_machines
+from app.pages.display import clock, clock_time, duration
 
 LABELS = 150.0
 PLOT = 1000.0
@@ -21,13 +21,6 @@ CURVE = 46.0
 ROW = 24.0
 BAR = 15.0
 PAD = 6.0
-_TICKS = (
-    *(timedelta(seconds=each) for each in (1, 2, 5, 10, 30)),
-    *(timedelta(minutes=each) for each in (1, 2, 5, 10, 15, 30)),
-    *(timedelta(hours=each) for each in (1, 2, 3, 6, 12)),
-    *(timedelta(days=each) for each in (1, 2, 7, 14, 30, 90)),
-)
-_MOST_TICKS = 9
 _WORDS = {None: "running", "lost": "lost: its worker died", "deleted": "ended, not known how"}
 _LOOKS = {
     None: "running",
@@ -134,7 +127,8 @@ class Drawing:
             self.lanes.append(drawn)
             y += drawn.height
         self.height = y
-        self.ticks = [(self.x(at), _clock(at, step)) for at, step in self._moments(until)]
+        self.ticks = [(self.x(tick.at), tick.word) for tick in timeline_axis.ticks(since, until)]
+        self.axis = timeline_axis.heading(since, until)
         self.now_x = self.x(now) if since <= now <= until else None
         self.bands = [
             Band(
@@ -230,19 +224,8 @@ class Drawing:
             strip.since,
             strip.until,
             strip.failed > 0,
-            f"{words}\n{second(strip.since)} to {strip.until:%H:%M:%S} UTC",
+            f"{words}\n{clock(strip.since)} to {clock_time(strip.until)}",
         )
-
-    def _moments(self, until: datetime) -> list[tuple[datetime, timedelta]]:
-        length = until - self._since
-        step = next((each for each in _TICKS if length / each <= _MOST_TICKS), _TICKS[-1])
-        epoch = datetime(2000, 1, 3, tzinfo=UTC)  # a Monday
-        at = epoch + -(-(self._since - epoch) // step) * step
-        found = []
-        while at <= until:
-            found.append((at, step))
-            at += step
-        return found
 
 
 def _fitting(words: str, width: float) -> str:
@@ -263,7 +246,7 @@ def _waiting_tip(job: Waiting, now: datetime) -> str:
     lines = [
         f"#{job.job_id} {job.type}",
         "waits to be tried again" if job.is_retry else "waits, has not started",
-        f"since {second(job.since)} UTC",
+        f"since {clock(job.since)}",
         f"for {duration(max(0.0, (now - job.since).total_seconds()))} so far",
     ]
     if job.reason:
@@ -277,8 +260,8 @@ def _tip(bar: Bar) -> str:
     lines = [
         f"#{bar.job_id} {bar.type}",
         f"{word}, attempt {bar.number}" if bar.number > 1 else word,
-        f"started {second(bar.started_at)} UTC",
-        f"ended {second(bar.ended_at)} UTC" if bar.outcome else "has not ended",
+        f"started {clock(bar.started_at)}",
+        f"ended {clock(bar.ended_at)}" if bar.outcome else "has not ended",
         f"ran {duration(seconds)}",
     ]
     if bar.wait_seconds is not None:
@@ -286,14 +269,3 @@ def _tip(bar: Bar) -> str:
     if bar.error:
         lines.append(bar.error[:200])
     return "\n".join(lines)
-
-
-def second(at: datetime) -> str:
-    """A moment as the tips say it."""
-    return f"{at:%Y-%m-%d %H:%M:%S}"
-
-
-def _clock(at: datetime, step: timedelta) -> str:
-    if step >= timedelta(days=1) or (at.hour, at.minute, at.second) == (0, 0, 0):
-        return f"{at:%b} {at.day}"
-    return f"{at:%H:%M:%S}" if step < timedelta(minutes=1) else f"{at:%H:%M}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app.core.samples import Block, Figures, Machine, Point
-from app.pages.display import duration, size
+from app.pages.display import clock, clock_time, duration, size
 
 CURVE = 34.0
 _BLOCK = 18.0
@@ -122,7 +122,7 @@ def _tip(block: Block, name: str) -> str:
     return "\n".join(
         [
             f"{name} loaded",
-            f"{block.since:%Y-%m-%d %H:%M:%S} to {block.until:%H:%M:%S} UTC, {duration(seconds)}",
+            f"{clock(block.since)} to {clock_time(block.until)}, {duration(seconds)}",
             *figure_words(block.figures),
         ]
     )

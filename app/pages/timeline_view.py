@@ -13,6 +13,7 @@ from werkzeug.datastructures import MultiDict
 
 from app.core.errors import Invalid
 from app.core.timeline_runs import LANES, LaneBy
+from app.pages.typed_times import address
 from app.pages.window import DATES, Window
 
 LANE_WORDS = {
@@ -78,7 +79,7 @@ class View:
             "job": self.job_id,
         }
         if window.range == DATES:
-            said |= {"from": _exact(window.since), "to": _exact(window.until)}
+            said |= {"from": address(window.since), "to": address(window.until)}
         return url_for(endpoint, **{**said, **changed})  # type: ignore[arg-type]
 
     def pair_url(self, one: str, other: str) -> str:
@@ -104,7 +105,7 @@ class View:
     def span_url(self, since: datetime, until: datetime) -> str:
         """That window."""
         # A picture has a thousand of these: only the times differ.
-        return self._span_pattern.replace(_SINCE, _exact(since)).replace(_UNTIL, _exact(until))
+        return self._span_pattern.replace(_SINCE, address(since)).replace(_UNTIL, address(until))
 
     @cached_property
     def _span_pattern(self) -> str:
@@ -114,13 +115,6 @@ class View:
     def whole_url(self) -> str:
         """Back to what is usually shown."""
         return self.url({"range": "24h", "from": None, "to": None})
-
-
-def _exact(at: datetime) -> str:
-    """Whole seconds where the time is one; strips of a short window are shorter than that."""
-    return at.replace(tzinfo=None).isoformat(
-        timespec="milliseconds" if at.microsecond else "seconds"
-    )
 
 
 def _pair(args: MultiDict[str, str]) -> tuple[str, str] | None:

@@ -9,8 +9,8 @@ from flask import url_for
 from werkzeug.datastructures import MultiDict
 
 from app.core.errors import Invalid
-from app.pages.display import there, zone_word
 from app.pages.refresh import REFRESHES, USUAL, chosen_refresh
+from app.pages.typed_times import address, moment, span
 
 RANGES = {
     "1h": ("1 h", timedelta(hours=1), "last hour"),
@@ -21,7 +21,6 @@ RANGES = {
 }
 DATES = "dates"
 _DEFAULT = "24h"
-_FIRST = datetime(2000, 1, 1, tzinfo=UTC)
 _LONGEST = timedelta(days=366)
 _LONGEST_NAME = 200
 
@@ -65,7 +64,7 @@ class Window:
         """The window in words."""
         if self.range in RANGES:
             return RANGES[self.range][2]
-        return f"{_minute(self.since)} to {_minute(self.until)} {zone_word(self.until)}"
+        return span(self.since, self.until)
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -81,17 +80,8 @@ class Window:
             "refresh": None if self.refresh == USUAL else self.refresh,
         }
         if self.range == DATES:
-            said |= {"from": field(self.since), "to": field(self.until)}
+            said |= {"from": address(self.since), "to": address(self.until)}
         return url_for(endpoint, **{**said, **changed})  # type: ignore[arg-type]
-
-
-def field(at: datetime) -> str:
-    """As a field for a time has it."""
-    return f"{at:%Y-%m-%dT%H:%M}"
-
-
-def _minute(at: datetime) -> str:
-    return f"{there(at):%Y-%m-%d %H:%M}"
 
 
 def _dates(args: MultiDict[str, str], now: datetime) -> tuple[datetime, datetime]:
@@ -102,17 +92,3 @@ def _dates(args: MultiDict[str, str], now: datetime) -> tuple[datetime, datetime
     if until - since > _LONGEST:
         raise Invalid(f"from must be {_LONGEST.days} days before to at most.", param="from")
     return since, until
-
-
-def moment(args: MultiDict[str, str], name: str, *, is_end: bool = False) -> datetime | None:
-    """A time in UTC; a day alone is its beginning, or as an end the whole day."""
-    value = args.get(name)
-    if not value:
-        return None
-    try:
-        read = datetime.fromisoformat(value)
-        at = read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise Invalid(f"{name} must be a time like 2026-11-22T09:30.", param=name) from None
-    at = min(max(at, _FIRST), datetime(9000, 1, 1, tzinfo=UTC))
-    return at + timedelta(days=1) if is_end and len(value) == 10 else at

@@ -76,7 +76,7 @@ def test_it_is_said_when_older_failures_were_not_looked_at(
     assert found.back_to is not None
     client = sign_in()
     page = client.get("/failures").text
-    assert "Only the 2 failed jobs that were made last are looked at" in page
+    assert "Only the 2 jobs that failed last are looked at" in page
     # Nor are those acted on.
     (url,) = re.findall(r'href="(/failures/[0-9a-f]+/retry[^"]*)"', page)
     assert "Retry 2 failed jobs?" in client.get(url.replace("&amp;", "&")).text

@@ -86,6 +86,7 @@ class Job(Base):
             "job_started_idx", "started_at", "id", postgresql_where=text("started_at IS NOT NULL")
         ),
         Index("job_unstarted_idx", "created_at", "id", postgresql_where=text("started_at IS NULL")),
+        Index("job_failed_ended_idx", "ended_at", postgresql_where=text("status = 'failed'")),
         Index("job_ended_idx", "ended_at", "id", postgresql_where=text("ended_at IS NOT NULL")),
         # By status, as nearly all that have ended have the same progress.
         Index("job_progress_idx", "status", "progress", "created_at", "id"),
