@@ -13,7 +13,7 @@ from app.api.jobs.listing import job_answers
 from app.api.jobs.queries import LogQuery
 from app.api.openapi import describe, read_query
 from app.auth import needs
-from app.core import admission, dependencies, job_record
+from app.core import admission, dependencies, job_record, milestones
 from app.core import logs as log_lines
 from app.core.models import Attempt, Job, JobTransition
 from app.core.status import API
@@ -198,4 +198,13 @@ def _attempt(attempt: Attempt) -> answers.JobAttempt:
         worker_id=job_record.worker_of(attempt),
         duration_seconds=seconds,
         result=attempt.result,
+        milestones=[
+            answers.Milestone(
+                at=each.at,
+                message=each.message,
+                percent=each.percent,
+                items_processed=each.done,
+            )
+            for each in milestones.read(attempt)
+        ],
     )
