@@ -1,4 +1,4 @@
-"""One job's record: the job itself, its attempts and transitions, and what it logged."""
+"""One job's record: the job itself, its attempts and transitions."""
 
 from __future__ import annotations
 
@@ -7,15 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, literal_column, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session, defer
 
 from app.core.errors import NotFound
-from app.core.models import Attempt, Job, JobTransition, LogLine
-from app.core.watched_job import LEVELS
-
-# Counting a job's log lines stops here.
-LINE_COUNT_LIMIT = 100_000
+from app.core.models import Attempt, Job, JobTransition
 
 _MOST_ID = 2**63 - 1
 # Workers' clocks say when a line was written, the database's when its job was created.
@@ -28,15 +24,6 @@ class Timing:
 
     duration_seconds: float | None
     estimated_remaining_seconds: float | None
-
-
-@dataclass(frozen=True)
-class LogPage:
-    """Some log lines, oldest first; `total` counts all that match, up to LINE_COUNT_LIMIT."""
-
-    lines: Sequence[LogLine]
-    total: int
-    has_more: bool
 
 
 def get(session: Session, job_id: str, owner_name: str | None) -> Job:
@@ -79,39 +66,6 @@ def list_transitions(
         return session.scalars(found.order_by(JobTransition.id)).all()
     newest = session.scalars(found.order_by(JobTransition.id.desc()).limit(latest)).all()
     return list(reversed(newest))
-
-
-def list_lines(
-    session: Session,
-    job: Job,
-    *,
-    level: str | None = None,
-    since: datetime | None = None,
-    limit: int = 1000,
-) -> LogPage:
-    """A job's log lines from `level` on and later than `since`, oldest first."""
-    query = select(LogLine).where(LogLine.job_id == job.id)
-    # Partitions of days before it are not looked at.
-    query = query.where(LogLine.at >= job.created_at - CLOCK_SKEW)
-    if level is not None:
-        query = query.where(_is_at_least(level))
-    if since is not None:
-        query = query.where(LogLine.at > since)
-    lines = session.scalars(query.order_by(LogLine.id).limit(limit + 1)).all()
-    some = query.with_only_columns(literal_column("1")).limit(LINE_COUNT_LIMIT).subquery()
-    total = len(lines)
-    if total > limit:
-        total = session.scalar(select(func.count()).select_from(some)) or 0
-    return LogPage(lines[:limit], total, len(lines) > limit)
-
-
-def _is_at_least(level: str) -> ColumnElement[bool]:
-    """The same as app.core.watched_job.is_at_least: a level that we don't know counts as info."""
-    rank = LEVELS.index(level)
-    said = func.lower(LogLine.level)
-    if rank <= LEVELS.index("info"):
-        return said.not_in(LEVELS[:rank])
-    return said.in_(LEVELS[rank:])
 
 
 def timing(job: Any, now: datetime) -> Timing:

@@ -20,6 +20,7 @@ from app.core import (
     job_bulk,
     job_company,
     job_record,
+    milestones,
     old_results,
     status,
 )
@@ -31,11 +32,13 @@ from app.core.models import Attempt, Job, JobTransition
 from app.core.users import Actor
 from app.core.watched_job import JobState, get_state
 from app.extensions import current_settings
-from app.pages import dependency_drawing, job_diagram, job_log, job_values
+from app.pages import dependency_drawing, job_diagram, job_log, job_values, progress_drawing
 from app.pages.job_log import Log
 from app.pages.job_values import Value
+from app.pages.progress_drawing import Course
 
 MOST_ATTEMPTS = 50
+MOST_HISTORIES = 10
 # What may be done to a job whose worker has died.
 _RESCUES = ("put back", "fail")
 MOST_TRANSITIONS = 60
@@ -50,6 +53,15 @@ class Step:
     seconds: float | None
     by: str | None
     notes: Sequence[JobTransition] = ()
+
+
+@dataclass(frozen=True)
+class ProgressHistory:
+    """What one attempt did and when, and how far it was by then."""
+
+    number: int
+    steps: Sequence[milestones.Step]
+    course: Course | None
 
 
 @dataclass(frozen=True)
@@ -133,6 +145,19 @@ class Details:
             .options(defer(Attempt.result))
         )
         return list(reversed(self.session.scalars(latest).all()))
+
+    @cached_property
+    def progress_histories(self) -> list[ProgressHistory]:
+        """Of the attempts that said anything of it; the latest is the last."""
+        now = datetime.now(UTC)
+        histories = []
+        for attempt in self.attempts[-MOST_HISTORIES:]:
+            reached = milestones.read(attempt)
+            if reached:
+                course = progress_drawing.draw(reached, attempt.started_at, attempt.ended_at or now)
+                steps = milestones.steps(attempt, reached, now)
+                histories.append(ProgressHistory(attempt.number, steps, course))
+        return histories
 
     @cached_property
     def company(self) -> Company | None:

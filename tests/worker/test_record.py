@@ -298,6 +298,23 @@ def test_the_last_progress_is_kept_however_fast_it_comes(
     assert "at item 7" in words["words"]
 
 
+def test_what_an_attempt_did_and_when_is_kept_with_it(
+    db: psycopg.Connection[Row], shop: procrastinate.App
+) -> None:
+    job_id = defer(shop, "work_in_steps")
+    work(shop)
+    (attempt,) = attempts_of(db, job_id)
+    kept = attempt["milestones"]
+    assert kept[0]["message"] == "at item 1"
+    assert {name: kept[-1][name] for name in ("message", "percent", "done")} == {
+        "message": "at item 7",
+        "percent": 70,
+        "done": 7,
+    }
+    began, ended = attempt["started_at"].timestamp(), attempt["ended_at"].timestamp()
+    assert began - 5 < kept[0]["at"] <= kept[-1]["at"] < ended + 5
+
+
 def test_progress_outside_of_a_job_does_nothing() -> None:
     progress(1, 2)
     assert current() is None

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
+from .milestones import CHARACTERS, Milestones
 from .usage import memory_bytes
 
 Line = dict[str, Any]
@@ -43,6 +44,7 @@ class Attempt:
         # What was said of its progress, and is not written yet.
         self._step: dict[str, Any] = {}
         self._step_at = 0.0
+        self.milestones = Milestones()
         # Its log lines. Threads add to them, so all that is done with them is atomic.
         self._lines = lines
         self._tokens = float(BURST)
@@ -62,25 +64,33 @@ class Attempt:
             if total > 0:
                 step["percent"] = max(0, min(100, int(100 * done / total)))
         if message is not None:
-            step["message"] = str(message)[:_MESSAGE_CHARACTERS]
+            message = step["message"] = str(message)[:_MESSAGE_CHARACTERS]
         self._step = step
+        self.milestones.note(
+            None if message is None else message[:CHARACTERS], step.get("percent"), step["done"]
+        )
 
     @property
     def has_step(self) -> bool:
         """Whether some of its progress is not written yet."""
-        return bool(self._step)
+        return bool(self._step) or self.milestones.is_new
 
     def take_step(self) -> dict[str, Any]:
         """What is to be written of its progress."""
         step, self._step = self._step, {}
         self._step_at = time.monotonic()
-        return step
+        return {**step, "milestones": self.milestones.take()} if self.milestones.is_new else step
 
     def take_step_if_due(self, seconds: float) -> dict[str, Any]:
         """The same, but nothing when the last time was less than so many seconds ago."""
-        if not self._step or time.monotonic() - self._step_at < seconds:
+        if time.monotonic() - self._step_at < seconds:
             return {}
-        return self.take_step()
+        if self.milestones.is_due:
+            return self.take_step()
+        step, self._step = self._step, {}
+        if step:
+            self._step_at = time.monotonic()
+        return step
 
     def has_room_at(self, created: float) -> bool:
         """Whether a line of this moment (seconds since the epoch) is within its rate."""

@@ -271,15 +271,26 @@ class Desk:
                 raise
 
     async def _write_steps(self) -> None:
-        steps = [
-            {"job": attempt.job_id, "number": attempt.number, **step}
+        taken = {
+            attempt: step
             for attempt in self.active
             if (step := attempt.take_step_if_due(PROGRESS_SECONDS))
+        }
+        if not taken:
+            return
+        steps = [
+            {"job": attempt.job_id, "number": attempt.number, **step}
+            for attempt, step in taken.items()
         ]
-        if steps:
+        try:
             await self._ask(
                 "SELECT {place}.stoker_progress(%(rows)s::jsonb) AS written", rows=_json(steps)
             )
+        except BaseException:
+            # How far it is comes again by itself, what it did before does not.
+            for attempt, step in taken.items():
+                attempt.milestones.is_new |= "milestones" in step
+            raise
 
     async def _write(self, entries: deque[dict[str, Any]], query: str) -> None:
         # No more than there is now: what comes meanwhile would be written in tiny portions.

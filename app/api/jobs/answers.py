@@ -158,8 +158,17 @@ class Transition(Answer):
     details: str | None
 
 
+class Milestone(Answer):
+    """An attempt said something else of its progress."""
+
+    at: datetime
+    message: str | None
+    percent: int | None
+    items_processed: int | None
+
+
 class JobAttempt(Answer):
-    """One try."""
+    """One try. Its milestones are each change of its message and percentage, at most a hundred."""
 
     attempt_number: int
     started_at: datetime
@@ -169,6 +178,7 @@ class JobAttempt(Answer):
     worker_id: str | None
     duration_seconds: float | None
     result: Any
+    milestones: list[Milestone]
 
 
 class JobHistory(Answer):

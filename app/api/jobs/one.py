@@ -13,7 +13,8 @@ from app.api.jobs.listing import job_answers
 from app.api.jobs.queries import LogQuery
 from app.api.openapi import describe, read_query
 from app.auth import needs
-from app.core import admission, dependencies, job_record
+from app.core import admission, dependencies, job_record, milestones
+from app.core import logs as log_lines
 from app.core.models import Attempt, Job, JobTransition
 from app.core.status import API
 from app.extensions import current_settings, db
@@ -124,9 +125,15 @@ def logs(job_id: str) -> answers.JobLogs:
     asked = read_query(LogQuery)
     session = db.session()
     job = job_record.get(session, job_id, g.actor.owner_name)
-    page = job_record.list_lines(
-        session, job, level=asked.level, since=asked.since, limit=asked.limit
+    page = log_lines.list_lines(
+        session,
+        job,
+        level=asked.level,
+        since=asked.since,
+        limit=asked.limit,
+        attempt=asked.attempt,
     )
+    numbers = log_lines.attempts_of(session, job, page.lines)
     return answers.JobLogs(
         job_id=str(job.id),
         logs=[
@@ -135,9 +142,9 @@ def logs(job_id: str) -> answers.JobLogs:
                 level=line.level,
                 message=line.message,
                 context=line.context,
-                attempt_number=line.attempt_number,
+                attempt_number=number,
             )
-            for line in page.lines
+            for line, number in zip(page.lines, numbers, strict=True)
         ],
         total=page.total,
         has_more=page.has_more,
@@ -191,4 +198,13 @@ def _attempt(attempt: Attempt) -> answers.JobAttempt:
         worker_id=job_record.worker_of(attempt),
         duration_seconds=seconds,
         result=attempt.result,
+        milestones=[
+            answers.Milestone(
+                at=each.at,
+                message=each.message,
+                percent=each.percent,
+                items_processed=each.done,
+            )
+            for each in milestones.read(attempt)
+        ],
     )

@@ -78,4 +78,5 @@ class LogQuery(Query):
 
     level: Level | None = Field(None, description="The least level.")
     since: Moment | None = Field(None, description="Only lines later than this.")
+    attempt: int | None = Field(None, ge=1, le=2**31 - 1, description="Only lines of this attempt.")
     limit: Limit(1000, 10_000)  # type: ignore[valid-type]

@@ -223,6 +223,8 @@ class Attempt(Base):
     cpu_seconds: Mapped[float | None]
     peak_memory_bytes: Mapped[int | None]
     gpu_seconds: Mapped[float | None]
+    # What it did and when, at most a hundred: app.core.milestones reads them.
+    milestones: Mapped[Any | None] = mapped_column(JSONB(none_as_null=True))
 
 
 class QueueWorker(Base):

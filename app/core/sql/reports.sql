@@ -68,7 +68,7 @@ $$;
 -- How attempts ended and what they used; `ends` is an array of objects:
 -- {job, number, [token], [outcome], [error_type], [error_message], [traceback], [result],
 --  [result_bytes], [cpu_seconds], [peak_memory_bytes], [gpu_seconds], [done], [total], [percent],
---  [message]}.
+--  [message], [milestones]}.
 -- An outcome closes the attempt, unless it is closed by another that knew how it ended. Returns how many were found; said
 -- twice it changes nothing the second time.
 CREATE OR REPLACE FUNCTION {schema}.stoker_end(ends jsonb) RETURNS int
@@ -88,7 +88,7 @@ BEGIN
             job bigint, number int, token uuid, outcome text, error_type text, error_message text,
             traceback text, result jsonb, result_bytes bigint, cpu_seconds float8,
             peak_memory_bytes bigint, gpu_seconds float8, done bigint, total bigint, percent int,
-            message text)
+            message text, milestones jsonb)
         ORDER BY job, number
     LOOP
         SELECT created_at INTO born
@@ -105,7 +105,8 @@ BEGIN
             outcome = coalesce(e.outcome, mine.outcome),
             error_type = e.error_type, error_message = e.error_message, traceback = e.traceback,
             result = e.result, cpu_seconds = e.cpu_seconds,
-            peak_memory_bytes = e.peak_memory_bytes, gpu_seconds = e.gpu_seconds
+            peak_memory_bytes = e.peak_memory_bytes, gpu_seconds = e.gpu_seconds,
+            milestones = coalesce(e.milestones, mine.milestones)
         WHERE mine.job_id = e.job AND mine.number = e.number AND mine.job_created_at = born
           AND (e.token IS NULL OR mine.token = e.token)
           AND (mine.outcome IS NULL OR e.outcome IS NULL OR mine.outcome IN (e.outcome, 'deleted'));
@@ -150,8 +151,8 @@ BEGIN
 END
 $$;
 
--- How far jobs are; `steps` is an array of {job, number, [done], [total], [percent], [message]}. Of an
--- attempt that is not the job's latest, nothing is taken.
+-- How far jobs are; `steps` is an array of {job, number, [done], [total], [percent], [message],
+-- [milestones]}. Of an attempt that is not the job's latest, nothing is taken.
 CREATE OR REPLACE FUNCTION {schema}.stoker_progress(steps jsonb) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
@@ -162,7 +163,8 @@ BEGIN
     PERFORM {schema}.stoker_admit();
     FOR s IN
         SELECT * FROM jsonb_to_recordset(steps) AS s(
-            job bigint, number int, done bigint, total bigint, percent int, message text)
+            job bigint, number int, done bigint, total bigint, percent int, message text,
+            milestones jsonb)
         ORDER BY job
     LOOP
         SELECT created_at INTO born
@@ -171,6 +173,10 @@ BEGIN
         SET items_done = coalesce(s.done, items_done), items_total = coalesce(s.total, items_total),
             progress = coalesce(s.percent, progress), message = coalesce(s.message, job.message)
         WHERE id = s.job AND created_at = born AND status = 'running' AND attempts = s.number;
+        IF FOUND AND s.milestones IS NOT NULL THEN
+            UPDATE {schema}.attempt SET milestones = s.milestones
+            WHERE job_id = s.job AND number = s.number AND job_created_at = born;
+        END IF;
         PERFORM {schema}.stoker_tell('job', s.job);
     END LOOP;
 END
