@@ -74,11 +74,14 @@ def actor_for(owner: User, asked: Bulk) -> Actor:
     return Actor(whole.user_id, whole.name, whole.scopes & set(asked.scopes))
 
 
-def find_ids(session: Session, asked: Bulk, actor: Actor, before: datetime) -> list[int]:
-    """All jobs that match, the oldest first, of those that were made before a time."""
+def find_jobs(
+    session: Session, asked: Bulk, actor: Actor, before: datetime
+) -> list[tuple[int, str]]:
+    """The ids and tasks of all that match, the oldest first, of those that were made before a time."""
     search = _search(asked.action, asked.filter, actor).where(Job.created_at < before)
     matching = job_search.everything(search)
-    return list(session.scalars(matching.select(Job.id).order_by(Job.created_at, Job.id)))
+    found = session.execute(matching.select(Job.id, Job.task).order_by(Job.created_at, Job.id))
+    return [(job.id, job.task) for job in found]
 
 
 def _search(action: str, asked: BulkFilter, actor: Actor) -> Search:
