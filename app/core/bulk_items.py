@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Subquery, and_, exists, func, select, tuple_
 from sqlalchemy.orm import Session
@@ -147,7 +148,7 @@ def export(session: Session, bulk_id: int, wanted: Wanted) -> Iterator[Sequence[
             return
 
 
-def keys(bulk_ids: Sequence[int]) -> Select[tuple[object, object]]:
+def keys(bulk_ids: Sequence[int]) -> Select[Any]:
     """The keys of the jobs that a search for these actions finds."""
     return (
         select(BulkItem.found_created_at.label("created_at"), BulkItem.found_id.label("id"))

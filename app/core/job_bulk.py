@@ -85,12 +85,12 @@ def find_jobs(
 
 
 def _search(action: str, asked: BulkFilter, actor: Actor) -> Search:
-    return _limited(search_conditions.read_filter(asked, actor.owner_name), action)
+    return search_conditions.read_filter(asked, actor.owner_name).of(allowing(action))
 
 
-def _limited(search: Search, action: str) -> Search:
-    """Only jobs whose status allows the action: what waits or runs is not deleted by the way."""
+def allowing(action: str) -> frozenset[str]:
+    """The statuses in which it may be done to many: what waits or runs is not deleted by the way."""
     allowed = {status for status, actions in ACTIONS.items() if action in actions}
     if action == "delete":
         allowed -= {status for status in allowed if "cancel" in ACTIONS[status]}
-    return search.of(frozenset(allowed))
+    return frozenset(allowed)

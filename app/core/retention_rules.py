@@ -10,13 +10,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, exists, func, or_, select, text
 
 from app.core.models import (
-    BulkItem,
     FINAL,
     IS_OPEN,
     Alert,
     AuditEntry,
     Batch,
     BrowserSession,
+    BulkItem,
     File,
     IdempotencyKey,
     Incident,

@@ -99,9 +99,7 @@ def test_pages_hold_every_job_once(hand: Hand) -> None:
         bulk_items.page(hand.session, 7, Wanted(), limit=2, cursor="nonsense")
 
 
-def test_a_search_finds_the_jobs_of_an_action(
-    hand: Hand, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_search_finds_the_jobs_of_an_action(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
     ann = hand.user("ann")
     mine, hers, other = hand.defer(), hand.defer(ann), hand.defer()
     act(hand, 7, mine)
