@@ -74,20 +74,23 @@ def actor_for(owner: User, asked: Bulk) -> Actor:
     return Actor(whole.user_id, whole.name, whole.scopes & set(asked.scopes))
 
 
-def find_ids(session: Session, asked: Bulk, actor: Actor, before: datetime) -> list[int]:
-    """All jobs that match, the oldest first, of those that were made before a time."""
+def find_jobs(
+    session: Session, asked: Bulk, actor: Actor, before: datetime
+) -> list[tuple[int, str]]:
+    """The ids and tasks of all that match, the oldest first, of those that were made before a time."""
     search = _search(asked.action, asked.filter, actor).where(Job.created_at < before)
     matching = job_search.everything(search)
-    return list(session.scalars(matching.select(Job.id).order_by(Job.created_at, Job.id)))
+    found = session.execute(matching.select(Job.id, Job.task).order_by(Job.created_at, Job.id))
+    return [(job.id, job.task) for job in found]
 
 
 def _search(action: str, asked: BulkFilter, actor: Actor) -> Search:
-    return _limited(search_conditions.read_filter(asked, actor.owner_name), action)
+    return search_conditions.read_filter(asked, actor.owner_name).of(allowing(action))
 
 
-def _limited(search: Search, action: str) -> Search:
-    """Only jobs whose status allows the action: what waits or runs is not deleted by the way."""
+def allowing(action: str) -> frozenset[str]:
+    """The statuses in which it may be done to many: what waits or runs is not deleted by the way."""
     allowed = {status for status, actions in ACTIONS.items() if action in actions}
     if action == "delete":
         allowed -= {status for status in allowed if "cancel" in ACTIONS[status]}
-    return search.of(frozenset(allowed))
+    return frozenset(allowed)

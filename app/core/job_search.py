@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, Subquery, func, select
 from sqlalchemy.orm import Session, aliased
 
-from app.core import job_lists, search_tallies
+from app.core import bulk_items, job_lists, search_tallies
 from app.core.job_lists import Page, Wanted
 from app.core.job_matching import COUNT_LIMIT, Matching
 from app.core.models import Job, JobSearch
@@ -47,6 +47,8 @@ def find(session: Session, search: Search, wanted: Wanted) -> Found:
     # A plan for any value, which Postgres tries after a few calls, may read a hundred times as much.
     session.execute(select(func.set_config("plan_cache_mode", "force_custom_plan", True)))
     finder = _Finder(session, search, wanted)
+    if search.bulk:
+        return finder.rare() or finder.exact(everything(search))
     if search.words:
         return finder.rare() or finder.common()
     if search.slow:
@@ -59,7 +61,11 @@ def find(session: Session, search: Search, wanted: Wanted) -> Found:
 def everything(search: Search) -> Matching:
     """All jobs that a search finds, whatever it costs to look at them."""
     on_words = [word.of_job for word in (*search.words, *search.short)]
-    return search.jobs.where(*search.slow, *search.loose, *on_words)
+    matching = search.jobs.where(*search.slow, *search.loose, *on_words)
+    if search.bulk:
+        of_them = (bulk_items.is_of(search.bulk), bulk_items.is_in_their_time(search.bulk))
+        matching = matching.where(*of_them)
+    return matching
 
 
 @dataclass(frozen=True)
@@ -76,16 +82,23 @@ class _Finder:
         return self._found(tallies, matching, counted=tallies.total)
 
     def rare(self) -> Found | None:
-        """By what few jobs have, words or a long run; None where there are more than are counted.
+        """By what few jobs have: words, a long run or a bulk action; None where there are more than are counted.
 
         Apart from what is common, as the planner does not know how these conditions and the others
         go together, and would read all that meet either.
         """
         search = self.search
-        keys = _with_words((*search.words, *search.short)) if search.words else _slow(search)
+        words = (*search.words, *search.short)
+        if search.bulk:
+            keys = bulk_items.keys(search.bulk)
+            more = [word.of_job for word in words] + [*search.slow]
+        elif search.words:
+            keys = _with_words(words)
+            more = [word.of_job for word in search.words if not word.is_enough] + [*search.slow]
+        else:
+            keys = _slow(search)
+            more = [word.of_job for word in search.short]
         among = keys.limit(COUNT_LIMIT + 1).cte("among")
-        more = [word.of_job for word in search.words if not word.is_enough]
-        more += search.slow if search.words else [word.of_job for word in search.short]
         matching = replace(search.jobs, among=among).where(*more, *search.loose)
         tallies = search_tallies.read(
             self.session, matching, most=COUNT_LIMIT + 1, first=self._first, candidates=among

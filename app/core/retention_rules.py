@@ -16,6 +16,7 @@ from app.core.models import (
     AuditEntry,
     Batch,
     BrowserSession,
+    BulkItem,
     File,
     IdempotencyKey,
     Incident,
@@ -105,12 +106,17 @@ def _is_of_no_job(before: datetime) -> ColumnElement[bool]:
     return (JobDependency.created_at < before) & ~exists().where(Job.id == JobDependency.job_id)
 
 
+def _is_of_no_bulk_job(before: datetime) -> ColumnElement[bool]:
+    return (BulkItem.at < before) & ~exists().where(Job.id == BulkItem.bulk_id)
+
+
 RULES: dict[str, Rule] = {
     rule.table: rule
     for rule in (
         Rule("job", "job_days"),
         Rule("job_result", "result_days"),
         Rule("job_dependency", "job_days", ((JobDependency, _is_of_no_job),)),
+        Rule("bulk_item", "job_days", ((BulkItem, _is_of_no_bulk_job),)),
         Rule("log_line", "log_days"),
         Rule("file", "file_days"),
         Rule("result", "file_days"),

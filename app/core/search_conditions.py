@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, literal_column, or_, select
 
-from app.core import failures, search_syntax
+from app.core import bulk_items, failures, search_syntax
 from app.core.errors import Invalid
 from app.core.job_matching import HAS_ERROR, Matching
 from app.core.models import Job, JobSearch
@@ -82,7 +82,8 @@ class Word:
 class Search:
     """Conditions on jobs, on their words, on long runs, and (`loose`) those that no index serves.
 
-    Nor does it serve `short` words; beside longer ones they need none.
+    Nor does it serve `short` words; beside longer ones they need none. `bulk` are the bulk actions of
+    which they are the jobs.
     """
 
     jobs: Matching = field(default_factory=Matching)
@@ -90,6 +91,7 @@ class Search:
     short: tuple[Word, ...] = ()
     slow: tuple[ColumnElement[bool], ...] = ()
     loose: tuple[ColumnElement[bool], ...] = ()
+    bulk: tuple[int, ...] = ()
 
     def where(self, *conditions: ColumnElement[bool]) -> Search:
         return replace(self, jobs=self.jobs.where(*conditions))
@@ -189,6 +191,8 @@ def _with_term(search: Search, term: Term, dialect: Dialect, now: datetime) -> S
             return search.where_loose(_negated(_COLUMNS[term.field].in_(term.names()), term))
         case "fingerprint":
             return _with_fingerprint(search, term)
+        case "bulk":
+            return _with_bulk(search, term)
         case "id":
             return search.where(_negated(_id_condition(term), term))
         case "duration":
@@ -252,6 +256,16 @@ def _with_fingerprint(search: Search, term: Term) -> Search:
     if term.is_negated:
         return search.where_loose(~kinds)
     return search.of(frozenset({"failed"})).where_loose(kinds)
+
+
+def _with_bulk(search: Search, term: Term) -> Search:
+    """What was acted on by these actions."""
+    numbers = term.whole_numbers()
+    if term.is_negated:
+        return search.where(~bulk_items.is_of(numbers))
+    if search.bulk:  # both: the second one is looked up job by job
+        return search.where(bulk_items.is_of(numbers))
+    return replace(search, bulk=tuple(numbers))
 
 
 def _with_duration(search: Search, operator: str, seconds: float) -> Search:

@@ -28,6 +28,7 @@ _MEANINGS = {
     "lock": "never two at a time with one",
     "queueing_lock": "only one waits with it",
     "fingerprint": "a kind of failure",
+    "bulk": "the jobs of a bulk action, by its number",
     "error": "a part of its error",
     "id": "its number",
     "duration": "how long it ran, like >60 or >5m",

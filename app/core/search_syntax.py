@@ -27,6 +27,7 @@ NAMES = (
     "lock",
     "queueing_lock",
     "fingerprint",
+    "bulk",
 )
 TEXTS = ("error",)
 NUMBERS = ("id", "duration")

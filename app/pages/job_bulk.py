@@ -14,34 +14,15 @@ from app.core import job_bulk, job_search, tasks
 from app.core.errors import Invalid
 from app.core.job_bulk import Preview
 from app.core.job_lists import Wanted
-from app.core.status import ACTIONS, STATUSES
+from app.core.status import STATUSES
 from app.core.tasks import BulkFilter
 from app.extensions import db
 from app.pages.job_filters import JobFilters
+from app.pages.job_words import BULK, BulkWords
 from app.pages.jobs import Row, rows
 
 blueprint = Blueprint("job_bulk", __name__, url_prefix="/jobs")
 
-# What may be done to many, with the words of what will happen and the tone of the button.
-_WORDS = {
-    "cancel": (
-        "Cancel",
-        "Those that wait are cancelled at once; those that run stop after their current operation.",
-        "amber",
-    ),
-    "abort": (
-        "Abort",
-        "Those that run are stopped at once, by force if it must be. What they have half done stays"
-        " half done: data may be inconsistent.",
-        "red",
-    ),
-    "retry": ("Retry", "Each is made again as a new job. The old ones stay as they are.", "blue"),
-    "delete": (
-        "Delete",
-        "Their records are removed for good: attempts, history, log and result. This can't be undone.",
-        "gray",
-    ),
-}
 MOST_PICKED = 100
 
 
@@ -57,8 +38,8 @@ class Asked:
     def read(cls, values: MultiDict[str, str]) -> Asked:
         """Raises Invalid."""
         action = values.get("action", "")
-        if action not in _WORDS:
-            raise Invalid(f"action must be one of {', '.join(_WORDS)}.", param="action")
+        if action not in BULK:
+            raise Invalid(f"action must be one of {', '.join(BULK)}.", param="action")
         ids = list(dict.fromkeys(values.getlist("ids")))
         if len(ids) > MOST_PICKED:
             raise Invalid(f"ids has more than {MOST_PICKED} jobs.", param="ids")
@@ -67,8 +48,8 @@ class Asked:
         return cls(action, JobFilters.read(values), ids)
 
     @property
-    def words(self) -> tuple[str, str, str]:
-        return _WORDS[self.action]
+    def words(self) -> BulkWords:
+        return BULK[self.action]
 
     @property
     def filter(self) -> BulkFilter:
@@ -82,10 +63,7 @@ class Asked:
     @property
     def can_be(self) -> frozenset[str]:
         """The statuses in which it may be done, by this way."""
-        allowed = {status for status, actions in ACTIONS.items() if self.action in actions}
-        if self.action == "delete":
-            allowed -= {status for status in allowed if "cancel" in ACTIONS[status]}
-        return frozenset(allowed)
+        return job_bulk.allowing(self.action)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, defer
 from app.core import (
     acting,
     admission,
+    bulk_actions,
     dependencies,
     files,
     hindrances,
@@ -24,6 +25,8 @@ from app.core import (
     old_results,
     status,
 )
+from app.core.bulk_actions import BulkAction
+from app.core.bulk_items import Tally
 from app.core.errors import NotFound
 from app.core.hindrances import Hindrance
 from app.core.job_company import Company
@@ -35,6 +38,7 @@ from app.extensions import current_settings
 from app.pages import dependency_drawing, job_diagram, job_log, job_values, progress_drawing
 from app.pages.job_log import Log
 from app.pages.job_values import Value
+from app.pages.job_words import BULK
 from app.pages.progress_drawing import Course
 
 MOST_ATTEMPTS = 50
@@ -217,13 +221,15 @@ class Details:
     def has_expired(self) -> bool:
         return bool(self.job.result == old_results.EXPIRED)
 
-    @property
-    def bulk_result(self) -> dict[str, Any] | None:
-        """What an action on many jobs came to."""
-        result: Any = self.job.result
-        if self.job.task != job_bulk.TASK or not isinstance(result, dict):
+    @cached_property
+    def bulk(self) -> tuple[BulkAction, Tally] | None:
+        """The action on many jobs that it is, and what that came to so far."""
+        if self.job.task != job_bulk.TASK:
             return None
-        return result if isinstance(result.get("errors"), list) else None
+        action, tally = bulk_actions.describe(self.session, self.job)
+        return None if action.asked is None else (action, tally)
+
+    bulk_words = BULK
 
     @cached_property
     def file(self) -> Any:

@@ -28,6 +28,44 @@ class Action:
         return self.by_status.get(status, self.otherwise)
 
 
+@dataclass(frozen=True)
+class BulkWords:
+    """The words of what may be done to many: the button, what will happen, its tone, what it came to."""
+
+    verb: str
+    words: str
+    tone: str
+    participle: str
+
+
+BULK = {
+    "retry": BulkWords(
+        "Retry",
+        "Each is made again as a new job. The old ones stay as they are.",
+        "blue",
+        "retried",
+    ),
+    "cancel": BulkWords(
+        "Cancel",
+        "Those that wait are cancelled at once; those that run stop after their current operation.",
+        "amber",
+        "cancelled",
+    ),
+    "abort": BulkWords(
+        "Abort",
+        "Those that run are stopped at once, by force if it must be. What they have half done stays"
+        " half done: data may be inconsistent.",
+        "red",
+        "aborted",
+    ),
+    "delete": BulkWords(
+        "Delete",
+        "Their records are removed for good: attempts, history, log and result. This can't be undone.",
+        "gray",
+        "deleted",
+    ),
+}
+
 _AGAIN = (
     "A new job with the same task, queue, priority and lock starts. This one stays as it is, and the "
     "new one names it."

@@ -41,7 +41,15 @@ ENTRIES = (
         "Jobs",
         "briefcase",
         "j",
-        also=("job_actions", "job_bulk", "job_export", "job_log", "job_stats", "job_values"),
+        also=(
+            "bulk_actions",
+            "job_actions",
+            "job_bulk",
+            "job_export",
+            "job_log",
+            "job_stats",
+            "job_values",
+        ),
     ),
     Entry(
         "history.index",

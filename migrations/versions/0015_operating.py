@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import op
 
 revision = "0015"
-down_revision = "0012"
+down_revision = "0014"
 
 # Of earlier runs: what began within a minute of the end of the row before is of the same run.
 EARLIER = """

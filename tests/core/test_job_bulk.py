@@ -24,7 +24,8 @@ def matching(hand: Hand, action: str, actor: Actor | None = None, **filters: obj
     asked = BulkFilter.model_validate(filters)
     found = job_bulk.preview(hand.session, action, asked, actor)
     bulk = Bulk.model_validate({"action": action, "filter": filters})
-    ids = job_bulk.find_ids(hand.session, bulk, actor, datetime.now(UTC) + timedelta(minutes=1))
+    soon = datetime.now(UTC) + timedelta(minutes=1)
+    ids = [job_id for job_id, _ in job_bulk.find_jobs(hand.session, bulk, actor, soon)]
     assert {job.id for job in found.sample} == set(ids)
     assert (found.matching, found.is_exact) == (len(ids), True)
     return {str(job_id) for job_id in ids}

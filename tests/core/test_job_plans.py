@@ -37,6 +37,10 @@ FROM generate_series(1, {JOBS}) AS n;
 INSERT INTO job_search (job_id, job_created_at, words)
 SELECT id, created_at, stoker_words(id, task, owner_name, arguments) || ' ' || md5(id::text)
 FROM job;
+INSERT INTO bulk_item (bulk_id, job_id, task, found_id, found_created_at)
+SELECT 1, id, task, id, created_at FROM job WHERE id BETWEEN 15000 AND 15300;
+INSERT INTO bulk_item (bulk_id, job_id, task, found_id, found_created_at)
+SELECT 2, id, task, id, created_at FROM job WHERE id > {JOBS - COUNT_LIMIT - 500};
 """
 
 FILTERS: dict[str, Matching] = {
@@ -71,6 +75,12 @@ SEARCHES = [
     "args.customer:777",
     "args.customer:77",
     "-type:type_3 -c4ca",
+    "bulk:1",
+    "bulk:1 status:failed",
+    "bulk:1 c4ca4238",
+    "bulk:2",
+    "bulk:2 type:type_3",
+    "bulk:2 status:failed",
 ]  # fmt: skip
 
 
@@ -101,6 +111,7 @@ def history(postgres: str, template_database: str) -> Iterator[Engine]:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("VACUUM ANALYZE job"))
             connection.execute(text("VACUUM ANALYZE job_search"))
+            connection.execute(text("VACUUM ANALYZE bulk_item"))
         yield engine
         engine.dispose()
 

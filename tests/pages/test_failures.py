@@ -62,7 +62,8 @@ def test_a_group_is_found_again_by_its_fingerprint_and_nothing_else_is(session: 
     asked = BulkFilter(status="failed", job_type="import", error_fingerprint=group.fingerprint)
     assert job_bulk.preview(session, "retry", asked, admin).matching == 3
     bulk = Bulk(action="delete", filter=asked, scopes=sorted(admin.scopes))
-    assert set(job_bulk.find_ids(session, bulk, admin, datetime.now(UTC))) == same
+    matching = job_bulk.find_jobs(session, bulk, admin, datetime.now(UTC))
+    assert {job_id for job_id, _ in matching} == same
 
 
 def test_it_is_said_when_older_failures_were_not_looked_at(

@@ -70,19 +70,6 @@ def test_all_that_match_are_counted_and_handed_on_as_a_filter(
     assert asked_of(session)["filter"] == {"q": "type:mail", "status": "failed"}
 
 
-def test_a_bulk_job_shows_what_was_skipped_and_why(open_page: Open, session: Session) -> None:
-    errors = [{"job_id": "7", "error": "A job that is running can't be retried."}]
-    result = {"action": "retry", "matching": 30, "done": 5, "skipped": 25, "errors": errors}
-    add_job(session, 8, task="bulk", result=result)
-
-    page = open_page("/jobs/8")
-
-    section = page.locator("section[aria-labelledby=bulk-result]")
-    expect(section).to_contain_text("retry: 5 of 30 jobs done, 25 skipped.")
-    expect(section).to_contain_text("A job that is running can't be retried.")
-    expect(section).to_contain_text("The first 1 of 25.")
-
-
 @pytest.mark.parametrize(
     ("query", "named"),
     [

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.core import job_actions, job_bulk, job_retries, result_files
+from app.core import bulk_items, job_actions, job_bulk, job_retries, result_files
 from app.core.errors import StokerError
 from app.core.models import Job
 from app.core.settings import Settings
@@ -24,50 +23,63 @@ _MOST_ERRORS = 20
 
 @built_in("bulk", Bulk)
 def bulk(work: Work, asked: Bulk) -> Result:
-    """Do it to all that matched when the job was made; begun anew it does nothing twice."""
+    """Do it to all that matched when the job was made; begun anew it goes on where it was."""
     actor = job_bulk.actor_for(work.owner, asked)
-    counts: Counter[str] = Counter()
-    errors: list[dict[str, str]] = []
+    verb = asked.action.capitalize()
     with work.session() as session:
         asked_at = session.scalars(select(Job.created_at).where(Job.id == work.job_id)).one()
-        ids = job_bulk.find_ids(session, asked, actor, asked_at)
+        before = bulk_items.recorded(session, work.job_id)
+        found = job_bulk.find_jobs(session, asked, actor, asked_at)
+        left = [job for job in found if job[0] not in before]
         session.rollback()
-        log.info("%s: %d jobs match", asked.action, len(ids))
-        for number, job_id in enumerate(ids):
+        total = len(before) + len(left)
+        log.info("%s: %d jobs match", asked.action, total)
+        for number, job in enumerate(left, start=len(before)):
             work.check()
-            work.progress(number, len(ids), f"{asked.action.capitalize()}: job {job_id}")
+            work.progress(number, total, f"{verb}: job {job[0]}")
             try:
-                _act(session, work.settings, asked.action, str(job_id), actor, asked_at)
-                counts["done"] += 1
+                _act(session, work, asked.action, job, actor, asked_at)
             except StokerError as fault:
                 session.rollback()
-                counts["skipped"] += 1
-                if len(errors) < _MOST_ERRORS:
-                    errors.append({"job_id": str(job_id), "error": fault.message})
-    words = f"{counts['done']} of {len(ids)} jobs, {counts['skipped']} skipped"
-    work.progress(len(ids), len(ids), f"{asked.action.capitalize()}: {words}")
+                bulk_items.record_skipped(session, work.job_id, job, fault.message)
+                session.commit()
+        result = _result(session, work.job_id, asked.action, total)
+    words = f"{result['done']} of {total} jobs, {result['skipped']} skipped"
+    work.progress(total, total, f"{verb}: {words}")
     log.info("%s: %s", asked.action, words)
-    return {
-        "action": asked.action,
-        "matching": len(ids),
-        "done": counts["done"],
-        "skipped": counts["skipped"],
-        "errors": errors,
-    }
+    return result
 
 
 def _act(
-    session: Session, settings: Settings, action: str, job_id: str, actor: Actor, since: datetime
+    session: Session, work: Work, action: str, job: tuple[int, str], actor: Actor, since: datetime
 ) -> None:
-    files = []
+    """Do it to one job, and write that down, in one transaction."""
+    job_id = str(job[0])
+    settings: Settings = work.settings
+    files: list[str] = []
+    found_id: int | None = job[0]
     match action:
         case "cancel":
             job_actions.cancel(session, job_id, actor)
         case "abort":
             job_actions.abort(session, job_id, actor)
         case "retry":
-            job_retries.retry(session, settings, job_id, actor, since=since)
+            found_id = job_retries.retry(session, settings, job_id, actor, since=since).job_id
         case "delete":
             files = list(job_actions.delete(session, job_id, actor).files)
+            found_id = None
+    bulk_items.record_done(session, work.job_id, job, found_id)
     session.commit()
     result_files.remove(settings, files)
+
+
+def _result(session: Session, bulk_id: int, action: str, total: int) -> Result:
+    tally = bulk_items.tally(session, bulk_id)
+    first, _ = bulk_items.page(session, bulk_id, bulk_items.Wanted(), limit=_MOST_ERRORS)
+    return {
+        "action": action,
+        "matching": total,
+        "done": tally.done,
+        "skipped": tally.skipped,
+        "errors": [{"job_id": str(each.job_id), "error": each.reason} for each in first],
+    }

@@ -13,6 +13,7 @@ from app.core.models.batches import (
     Result,
     Suspect,
 )
+from app.core.models.bulk import BulkItem
 from app.core.models.defer import IdempotencyKey, JobDependency
 from app.core.models.files import PURPOSES, File
 from app.core.models.jobs import (
@@ -81,6 +82,7 @@ __all__ = [
     "Base",
     "Batch",
     "BrowserSession",
+    "BulkItem",
     "DirtyHour",
     "EndedJobs",
     "File",

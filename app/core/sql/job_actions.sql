@@ -117,6 +117,8 @@ WITH gone AS (
 ), tries AS (
     DELETE FROM attempt USING gone
     WHERE attempt.job_id = gone.id AND attempt.job_created_at = gone.created_at
+), items AS (
+    DELETE FROM bulk_item USING gone WHERE bulk_item.bulk_id = gone.id
 ), changes AS (
     DELETE FROM job_transition USING gone
     WHERE job_transition.job_id = gone.id AND job_transition.job_created_at = gone.created_at
