@@ -9,7 +9,6 @@ import pytest
 from flask import url_for
 from flask.testing import FlaskClient
 from playwright.sync_api import Page, Route, expect
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.pages.navigation import ENTRIES
