@@ -13,6 +13,14 @@ from app.core.errors import Conflict, NotFound
 from app.core.models import WebhookDelivery
 
 MOST_COUNTED = 1000
+# What has one that has ended sent again, now.
+ONCE_MORE: dict[str, Any] = {
+    "status": "pending",
+    "delivered_at": None,
+    "claimed_until": None,
+    "next_try_at": func.clock_timestamp(),
+    "retried_at": func.clock_timestamp(),
+}
 
 
 def list_letters(
@@ -57,13 +65,7 @@ def retry(
     letter: WebhookDelivery | None = session.scalar(
         update(WebhookDelivery)
         .where(_is(letter_id, owner_id), WebhookDelivery.status.in_(again))
-        .values(
-            status="pending",
-            delivered_at=None,
-            claimed_until=None,
-            next_try_at=func.clock_timestamp(),
-            retried_at=func.clock_timestamp(),
-        )
+        .values(ONCE_MORE)
         .returning(WebhookDelivery)
     )
     if letter is None:

@@ -14,8 +14,9 @@ from app.core import bulk_items, job_lists, search_tallies
 from app.core.job_lists import Page, Wanted
 from app.core.job_matching import COUNT_LIMIT, Matching
 from app.core.models import Job, JobSearch
-from app.core.search_conditions import Search, Word
+from app.core.search_conditions import Search
 from app.core.search_tallies import Tallies
+from app.core.search_words import Word
 
 # What no index serves is looked for among so many of the newest jobs that the rest leaves.
 LOOSE_LIMIT = 10_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import func, select, true, update
+from sqlalchemy import select, true, update
 from sqlalchemy.orm import Session
 
 from app.core import audit, dead_letters
@@ -40,13 +40,7 @@ def redeliver(
         update(WebhookDelivery)
         .where(WebhookDelivery.id == delivery_id, mine)
         .where(WebhookDelivery.status != "pending", ~WebhookDelivery.is_test)
-        .values(
-            status="pending",
-            delivered_at=None,
-            claimed_until=None,
-            next_try_at=func.clock_timestamp(),
-            retried_at=func.clock_timestamp(),
-        )
+        .values(dead_letters.ONCE_MORE)
         .returning(WebhookDelivery)
     )
     if delivery is None:

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, and_, func, literal_column, or_
 
-from app.core import bulk_items, failures, search_syntax
+from app.core import bulk_items, failures, search_syntax, search_words
 from app.core.errors import Invalid
 from app.core.job_matching import HAS_ERROR, Matching
-from app.core.models import Job, JobSearch
+from app.core.models import Job
 from app.core.search_syntax import Term
+from app.core.search_words import OnWords, Word
 from app.core.status import API, OURS, STATUSES, Dialect
 from app.core.tasks import BulkFilter
-
-OnWords = Callable[[Any], ColumnElement[bool]]
-
-# A job's words, looked up job by job.
-WORDS = (
-    select(JobSearch.words)
-    .where(JobSearch.job_created_at == Job.created_at, JobSearch.job_id == Job.id)
-    .correlate(Job)
-    .scalar_subquery()
-)
 
 _SLOW_MS = 60_000  # from here on, an index has the run times
 _COLUMNS: dict[str, Any] = {
@@ -70,15 +60,6 @@ class Filters:
 
 
 @dataclass(frozen=True)
-class Word:
-    """What a job's words must have: `of_job` says all of it, `on_words` what their index serves."""
-
-    on_words: OnWords
-    of_job: ColumnElement[bool]
-    is_enough: bool  # whether `on_words` says as much
-
-
-@dataclass(frozen=True)
 class Search:
     """Conditions on jobs, on their words, on long runs, and (`loose`) those that no index serves.
 
@@ -101,19 +82,13 @@ class Search:
         return replace(self, jobs=self.jobs.of(statuses))
 
     def where_words(self, on_words: OnWords, of_job: ColumnElement[bool] | None = None) -> Search:
-        return replace(self, words=(*self.words, _word(on_words, of_job)))
+        return replace(self, words=(*self.words, Word.of(on_words, of_job)))
 
     def with_error(self) -> Search:
         return replace(self, jobs=replace(self.jobs, has_error=True))
 
     def where_loose(self, condition: ColumnElement[bool]) -> Search:
         return replace(self, loose=(*self.loose, condition))
-
-
-def _word(on_words: OnWords, of_job: ColumnElement[bool] | None = None) -> Word:
-    if of_job is None:
-        return Word(on_words, on_words(WORDS), is_enough=True)
-    return Word(on_words, of_job, is_enough=False)
 
 
 def read(
@@ -286,23 +261,23 @@ def _with_duration(search: Search, operator: str, seconds: float) -> Search:
 
 
 def _with_word(search: Search, term: Term) -> Search:
-    condition = _contains(term.value)
+    condition = search_words.contains(term.value)
     if term.is_negated:
-        return search.where(~condition(WORDS))
-    if _has_trigram(term.value):
+        return search.where(~condition(search_words.WORDS))
+    if search_words.has_trigram(term.value):
         return search.where_words(condition)
-    return replace(search, short=(*search.short, _word(condition)))
+    return replace(search, short=(*search.short, Word.of(condition)))
 
 
 def _with_error(search: Search, term: Term) -> Search:
     text = func.concat_ws(" ", Job.error_type, Job.error_message)
-    condition = text.ilike(_pattern(term.value))
+    condition = text.ilike(search_words.pattern(term.value))
     if term.is_negated:
         return search.where(~condition)
-    if not _has_trigram(term.value):
+    if not search_words.has_trigram(term.value):
         return search.with_error().where_loose(condition)
     # The words have it, too, and an index.
-    return search.with_error().where_words(_contains(term.value), condition)
+    return search.with_error().where_words(search_words.contains(term.value), condition)
 
 
 def _with_argument(search: Search, term: Term) -> Search:
@@ -314,31 +289,4 @@ def _with_argument(search: Search, term: Term) -> Search:
         return search.where(condition.is_not(True))
     if not re.search(r"[^\W_]{2}", term.value):
         return search.where_loose(condition)
-    return search.where_words(_stands(term.value), condition)
-
-
-def _contains(value: str) -> OnWords:
-    pattern = _pattern(value.lower())
-    return lambda words: words.like(pattern)
-
-
-def _stands(value: str) -> OnWords:
-    """A value stands between spaces among the words, or at their end.
-
-    That gives the index three characters of a value of two.
-    """
-    begin = "% " + _escaped(value.lower())
-    return lambda words: or_(words.like(f"{begin} %"), words.like(begin))
-
-
-def _pattern(value: str) -> str:
-    return f"%{_escaped(value)}%"
-
-
-def _escaped(value: str) -> str:
-    return re.sub(r"([\\%_])", r"\\\1", value)
-
-
-def _has_trigram(value: str) -> bool:
-    """Whether the index on words can find it: three letters or digits in a row."""
-    return re.search(r"[^\W_]{3}", value) is not None
+    return search.where_words(search_words.stands(term.value), condition)

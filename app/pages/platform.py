@@ -27,7 +27,6 @@ from app.pages.job_words import ACTIONS
 
 blueprint = Blueprint("platform_jobs", __name__, url_prefix="/platform/jobs")
 
-_DAY_HOURS = 24
 _REFUSALS = (Conflict, Forbidden, Invalid, LimitReached, Refused)
 
 _counts = StatsCache[dict[str, dict[str, int]]](patience=5.0)

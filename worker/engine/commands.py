@@ -17,16 +17,6 @@ import psutil
 from app.core.engines import ModelSpec
 from worker.engine.memory import available_cpu_bytes, gpus
 
-# For models.toml: the demonstration models on a CPU. 512 MiB of KV cache hold 22,000 tokens of
-# SmolLM2-135M; bfloat16 gives it wrong answers, float16 and float32 right ones.
-SMOLLM2_CPU_FLAGS = (
-    "--dtype=float16",
-    "--max-model-len=2048",
-    "--max-num-seqs=64",
-    "--kv-cache-memory-bytes=512M",
-)
-MINILM_CPU_FLAGS = ("--dtype=float32", "--max-num-seqs=64")
-
 _GIB = 2**30
 # Longer than any pause between two requests of a batch: the server never closes what we reuse.
 KEEP_ALIVE_SECONDS = 3600

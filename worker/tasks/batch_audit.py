@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
-from app.core import batches, files, storage, verdicts
+from app.core import batches, storage, verdicts
 from app.core.answers import text_of
 from app.core.models import Attempt, Batch, Incident, Job, Request, Result
 from app.core.sql import statement
@@ -168,15 +167,7 @@ def _judge_requests(work: Work, batch: Batch, batch_id: str) -> Outcome:
             }
             draft.write(orjson.dumps(row) + b"\n")
             counts[found.verdict] = counts.get(found.verdict, 0) + 1
-        draft.keep()
-        file = files.add(
-            session,
-            draft,
-            owner_id=work.owner.id,
-            purpose="export",
-            filename=f"{batch_id}_audit.jsonl",
-            expires_at=datetime.now(UTC) + timedelta(days=work.settings.file_days),
-        )
+        file = work.keep(session, draft, f"{batch_id}_audit.jsonl")
         session.commit()
     log.info("judged %d failed requests of %s", sum(counts.values()), batch_id)
     return {

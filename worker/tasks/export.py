@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-from app.core import exports, files
+from app.core import exports
 from app.core.storage import Draft
 from app.core.tasks import Export
 from worker.tasks.work import Result, Work, built_in
@@ -32,16 +32,8 @@ def export(work: Work, asked: Export) -> Result:
         work.check()
         session.rollback()
         now = datetime.now(UTC)
-        draft.keep()
-        file = files.add(
-            session,
-            draft,
-            owner_id=work.owner.id,
-            purpose="export",
-            filename=f"{selected.what}-{now:%Y%m%d-%H%M%S}.{asked.format}",
-            created_at=now,
-            expires_at=now + timedelta(days=work.settings.file_days),
-        )
+        name = f"{selected.what}-{now:%Y%m%d-%H%M%S}.{asked.format}"
+        file = work.keep(session, draft, name, created_at=now)
         session.commit()
     work.progress(rows, rows, f"Exported {rows} {selected.what}")
     log.info("exported %d %s to %s (%d bytes)", rows, selected.what, file.id, file.bytes)

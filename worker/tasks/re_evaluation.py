@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
-from app.core import batches, files, storage
+from app.core import batches, storage
 from app.core.answers import text_of
 from app.core.errors import Conflict, Invalid, NotFound
 from app.core.models import Batch, Request
@@ -79,15 +78,7 @@ def _compare(work: Work, first: Batch, second: Batch, model: str) -> Result:
             rows += 1
             if rows % 1000 == 0:
                 work.check()
-        draft.keep()
-        file = files.add(
-            session,
-            draft,
-            owner_id=work.owner.id,
-            purpose="export",
-            filename=f"{first.id}_and_{second.id}.jsonl",
-            expires_at=datetime.now(UTC) + timedelta(days=work.settings.file_days),
-        )
+        file = work.keep(session, draft, f"{first.id}_and_{second.id}.jsonl")
         session.commit()
     work.progress(rows, rows, f"Compared {rows} answers")
     log.info("%d of %d answers are the same", same, rows)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from procrastinate import BaseRetryStrategy, JobContext, RetryDecision
@@ -19,9 +20,10 @@ from procrastinate.jobs import Job as QueueJob
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.core import stops, tasks, users
-from app.core.models import Job, User
+from app.core import files, stops, tasks, users
+from app.core.models import File, Job, User
 from app.core.settings import Settings
+from app.core.storage import Draft
 from worker import record
 from worker.house import House
 from worker.tasks.app import app
@@ -85,6 +87,25 @@ class Work:
     def progress(self, done: int, total: int | None = None, message: str | None = None) -> None:
         """Say how far the job is; cheap enough for each part of the rows."""
         record.progress(done, total, message)
+
+    def keep(
+        self, session: Session, draft: Draft, filename: str, created_at: datetime | None = None
+    ) -> File:
+        """What the job has written becomes a file of its user's, for as long as files are kept.
+
+        The caller commits while the draft is open.
+        """
+        created_at = created_at or datetime.now(UTC)
+        draft.keep()
+        return files.add(
+            session,
+            draft,
+            owner_id=self.owner.id,
+            purpose="export",
+            filename=filename,
+            created_at=created_at,
+            expires_at=created_at + timedelta(days=self.settings.file_days),
+        )
 
 
 class _Moves(BaseRetryStrategy):

@@ -2,22 +2,12 @@
 
 -- name: states
 -- `since` is no later than the oldest one's creation: older partitions are not looked at.
-SELECT id, created_at, status, progress, message, scheduled_at, started_at, ended_at,
-       error_message,
-       CASE WHEN status IN ('completed', 'failed', 'cancelled') THEN result END AS result,
-       greatest(created_at, attempt_started_at, ended_at, cancel_requested_at,
-                abort_requested_at, cancel_acknowledged_at) AS updated_at,
-       clock_timestamp() AS read_at
+-- include: watched_columns
 FROM job
 WHERE id = ANY (:job_ids) AND created_at >= :since;
 
 -- name: state
-SELECT id, created_at, status, progress, message, scheduled_at, started_at, ended_at,
-       error_message,
-       CASE WHEN status IN ('completed', 'failed', 'cancelled') THEN result END AS result,
-       greatest(created_at, attempt_started_at, ended_at, cancel_requested_at,
-                abort_requested_at, cancel_acknowledged_at) AS updated_at,
-       clock_timestamp() AS read_at
+-- include: watched_columns
 FROM job
 WHERE id = :job_id
   AND (CAST(:owner_name AS text) IS NULL OR owner_name = CAST(:owner_name AS text))
