@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +23,7 @@ from app.core import (
 )
 from app.core.errors import Invalid, NotFound
 from app.core.job_lists import Page, Wanted
+from app.core.job_search import Found
 from app.core.models import Job
 from app.core.search_conditions import Search
 from app.core.shared_answers import SharedAnswers
@@ -35,6 +37,8 @@ from app.pages.job_words import ACTIONS, Action
 blueprint = Blueprint("jobs", __name__, url_prefix="/jobs")
 
 _PAGE_SIZE = 50
+# What is typed, and may be wrong.
+_SAID_BY_THE_FORM = ("q", "from", "to")
 _MOST_NEW = 1000
 _COLUMNS = (
     "id",
@@ -91,7 +95,8 @@ class Row:
 class Listed:
     """A page of the list as of a moment; `new` jobs were made since that it does not show.
 
-    With `back_to`, those that were made before then were not looked at.
+    With `back_to`, those that were made before then were not looked at. `by_status` is how all that
+    match are made up, and None where they are not counted to the end.
     """
 
     page: Page
@@ -99,6 +104,7 @@ class Listed:
     as_of: datetime
     new: int
     back_to: datetime | None = None
+    by_status: Mapping[str, int] | None = None
 
 
 @blueprint.get("")
@@ -111,7 +117,7 @@ def index() -> ResponseReturnValue:
         chips = filters.chips()
         listed = _listed(session, filters)
     except Invalid as refusal:
-        if refusal.param != "q":
+        if refusal.param not in _SAID_BY_THE_FORM:
             raise
         return _refused(session, refusal)
     template = "jobs/index.html"
@@ -195,32 +201,34 @@ def _listed(session: Session, filters: JobFilters) -> Listed:
     if as_of is not None and filters.is_newest_first:
         new = job_search.count_newer(session, search, as_of, _MOST_NEW)
         shown_search = search.where(Job.created_at <= as_of)
-    page, back_to = _page(session, filters, search, shown_search)
-    if new and not page.jobs:  # there is nothing that could jump
-        return _listed_anew(session, filters, search, now)
-    return Listed(page, rows(session, page.jobs), as_of or now, new, back_to)
-
-
-def _listed_anew(session: Session, filters: JobFilters, search: Search, now: datetime) -> Listed:
-    page, back_to = _page(session, filters, search, search)
-    return Listed(page, rows(session, page.jobs), now, 0, back_to)
+    found = _found(session, filters, search, shown_search)
+    if new and not found.page.jobs:  # there is nothing that could jump
+        found, as_of, new = _found(session, filters, search, search), None, 0
+    return Listed(
+        found.page,
+        rows(session, found.page.jobs),
+        as_of or now,
+        new,
+        found.back_to,
+        found.by_status if found.page.total_is_exact else None,
+    )
 
 
 # Who was told of the same change counts once for all.
-_total = SharedAnswers[int]()
+_counts = SharedAnswers[dict[str, int]]()
 
 
-def _page(
-    session: Session, filters: JobFilters, search: Search, listed: Search
-) -> tuple[Page, datetime | None]:
-    """The page, and back to when was looked if not everywhere."""
+def _found(session: Session, filters: JobFilters, search: Search, listed: Search) -> Found:
+    """The page, how all are made up, and back to when was looked if not everywhere."""
     sort, order = filters.order
     wanted = Wanted(sort, order, _PAGE_SIZE, 0, filters.cursor or None, _COLUMNS)
     if search == Search():
-        total = _total.get(session.get_bind(), told_at(), lambda: job_lists.count_all(session))
-        return job_lists.page(session, listed.jobs, wanted, total=total), None
-    found = job_search.find(session, listed, wanted)
-    return found.page, found.back_to
+        counts = _counts.get(
+            session.get_bind(), told_at(), lambda: job_lists.count_by_status(session)
+        )
+        page = job_lists.page(session, listed.jobs, wanted, total=sum(counts.values()))
+        return Found(page, counts, {}, {})
+    return job_search.find(session, listed, wanted)
 
 
 def _as_of() -> datetime | None:
@@ -255,8 +263,7 @@ def _refused(session: Session, refusal: Invalid) -> ResponseReturnValue:
         response.headers["HX-Reswap"] = "innerHTML"
         response.headers["HX-Push-Url"] = "false"
         return response
-    given = {name: request.args.get(name, "") for name in JobFilters.__dataclass_fields__}
-    filters = replace(JobFilters(**given), job="", cursor="")
+    filters = replace(JobFilters.given_by(request.args), job="", cursor="")
     page = render_template(
         "jobs/index.html",
         filters=filters,
