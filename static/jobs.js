@@ -40,7 +40,10 @@
   function mistake(isOne) {
     if (!isOne) $("search-error")?.replaceChildren();
     const field = $("search-error")?.querySelector("[data-param]")?.dataset.param;
-    for (const control of document.querySelectorAll("#jobs-filters :is([name=q], [name=from], [name=to])")) control.setAttribute("aria-invalid", String(control.name === field));
+    for (const control of document.querySelectorAll("#jobs-filters :is([name=q], [name=from], [name=to])")) {
+      if (control.name === "q" || control.name === field) control.setAttribute("aria-invalid", String(control.name === field));
+      else control.removeAttribute("aria-invalid");
+    }
   }
 
   document.addEventListener("htmx:after:swap", (event) => {
