@@ -38,8 +38,12 @@
     $("jobs-q-clear").hidden = !$("jobs-q").value;
   }
   function mistake(isOne) {
-    $("jobs-q")?.setAttribute("aria-invalid", String(isOne));
     if (!isOne) $("search-error")?.replaceChildren();
+    const field = $("search-error")?.querySelector("[data-param]")?.dataset.param;
+    for (const control of document.querySelectorAll("#jobs-filters :is([name=q], [name=from], [name=to])")) {
+      if (control.name === "q" || control.name === field) control.setAttribute("aria-invalid", String(control.name === field));
+      else control.removeAttribute("aria-invalid");
+    }
   }
 
   document.addEventListener("htmx:after:swap", (event) => {
@@ -64,8 +68,10 @@
   });
   document.addEventListener("htmx:config:request", (event) => {
     const { sourceElement, request } = event.detail.ctx;
-    if (sourceElement.id !== "jobs-q") return;
-    for (const [name, value] of [...request.body]) if (!value) request.body.delete(name);
+    if (sourceElement.id !== "jobs-q" && sourceElement.id !== "jobs-filters") return;
+    const range = request.body.get("range");
+    const isUnasked = { from: range !== "dates", to: range !== "dates", time: !range };
+    for (const [name, value] of [...request.body]) if (!value || isUnasked[name]) request.body.delete(name);
   });
   document.addEventListener("change", (event) => {
     if (event.target.id === "jobs-q") event.stopPropagation(); // it was asked for while it was typed
@@ -176,6 +182,8 @@
     if (!isOpen) return;
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       event.preventDefault();
+      clearTimeout(timer); // the list that is walked stays
+      asking?.abort();
       const step = event.key === "ArrowDown" ? 1 : -1;
       choose(all[(all.indexOf(chosen()) + step + all.length + (chosen() || step > 0 ? 0 : 1)) % all.length]);
     } else if ((event.key === "Enter" || event.key === "Tab") && chosen()) {

@@ -54,7 +54,7 @@ class Wanted:
 
 def kind_of(reason: str) -> str:
     """A reason without what names one job: `Its batch … has not ended: it is in_progress.`"""
-    return _NAMES.sub("…", reason)[:_LONGEST_KIND]
+    return _NAMES.sub("…", reason).replace("….", "…")[:_LONGEST_KIND]
 
 
 def record_done(session: Session, bulk_id: int, job: tuple[int, str], found_id: int | None) -> None:

@@ -1,4 +1,7 @@
-"""The types of jobs: the tasks that this server has, and those that the record knows."""
+"""The types of jobs: the tasks that this server has, and those that the record knows.
+
+The built-in ones have a label for people; any other task is called what its program calls it.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,17 @@ from app.core.tasks import TASKS
 _MOST = 500
 _NEWEST = 10_000
 _SEEN = "Seen in the record"
+_LABELS = {
+    "run_batch": "Batch",
+    "export": "Export",
+    "import": "Import",
+    "cleanup": "Cleanup",
+    "backup": "Backup",
+    "batch_audit": "Batch Audit",
+    "re_evaluation": "Re-evaluation",
+    "bulk": "Bulk Action",
+}
+_NAMES = {label.casefold(): name for name, label in _LABELS.items()}
 
 
 @dataclass(frozen=True)
@@ -21,6 +35,28 @@ class JobType:
 
     name: str
     description: str
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        return label(self.name)
+
+
+def label(name: str) -> str:
+    """What people call a type: Batch Audit for batch_audit; a task of another program as it is."""
+    return _LABELS.get(name, name)
+
+
+def named(label_or_name: str) -> list[str]:
+    """The types that somebody means who writes a label, large or small, or a task's name."""
+    name = _NAMES.get(label_or_name.casefold(), label_or_name)
+    return list(dict.fromkeys((label_or_name, name)))
+
+
+def description(name: str) -> str | None:
+    """What a built-in task does."""
+    spec = TASKS.get(name)
+    return spec.description if spec else None
 
 
 def list_types(session: Session, owner_name: str | None = None) -> list[JobType]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, literal_column, or_
 
-from app.core import bulk_items, failures, search_syntax, search_words
+from app.core import bulk_items, failures, job_types, search_syntax, search_words
 from app.core.errors import Invalid
 from app.core.job_matching import HAS_ERROR, Matching
 from app.core.models import Job
@@ -51,6 +51,8 @@ class Filters:
     worker: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
+    started_after: datetime | None = None
+    started_before: datetime | None = None
     completed_after: datetime | None = None
     completed_before: datetime | None = None
     has_error: bool | None = None
@@ -134,6 +136,7 @@ def _filtered(search: Search, filters: Filters) -> Search:
             search = search.where(column == value)
     for column, after, before in (
         (Job.created_at, filters.created_after, filters.created_before),
+        (Job.started_at, filters.started_after, filters.started_before),
         (Job.ended_at, filters.completed_after, filters.completed_before),
     ):
         if after is not None:
@@ -160,6 +163,8 @@ def _with_term(search: Search, term: Term, dialect: Dialect, now: datetime) -> S
         case "type" | "queue" | "user" | "model" | "worker":
             column = _COLUMNS[term.field]
             names = term.names()
+            if term.field == "type":
+                names = [name for each in names for name in job_types.named(each)]
             condition = column == names[0] if len(names) == 1 else column.in_(names)
             return search.where(_negated(condition, term))
         case "lock" | "queueing_lock":

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.core import job_bulk, job_types
 from app.core.models import Job
 from app.core.search_syntax import ARGUMENTS, FIELDS
 from app.core.status import API
@@ -73,7 +74,7 @@ def suggest(session: Session, text: str, owner_name: str | None) -> list[Suggest
     if field is not None:
         head = f"{before}{sign}{field}:"
         return [
-            Suggestion(f"{field}:{value}", "", f"{head}{_quoted(value)} ")
+            Suggestion(f"{field}:{value}", _meaning(field, value), f"{head}{_quoted(value)} ")
             for value in _values(session, field.lower(), begun, owner_name)
         ]
     if begun.lower().startswith(ARGUMENTS):
@@ -90,6 +91,12 @@ def suggest(session: Session, text: str, owner_name: str | None) -> list[Suggest
     ]
 
 
+def _meaning(field: str, value: str) -> str:
+    """What people call a type, where that is another word."""
+    label = job_types.label(value)
+    return label if field.lower() == "type" and label != value else ""
+
+
 def _quoted(value: str) -> str:
     if _PLAIN.fullmatch(value):
         return value
@@ -101,6 +108,8 @@ def _values(session: Session, field: str, begun: str, owner_name: str | None) ->
         return [word for word in API.vocabulary if word.startswith(begun.lower())]
     if field in _EXAMPLES:
         return [word for word in _EXAMPLES[field] if word.startswith(begun)]
+    if field == "bulk":
+        return _bulk_actions(session, begun, owner_name)
     column = _COLUMNS.get(field)
     if column is None:
         return []
@@ -117,6 +126,15 @@ def _values(session: Session, field: str, begun: str, owner_name: str | None) ->
     begins = value.startswith(begun, autoescape=True)
     query = select(value).where(begins).distinct().order_by(value).limit(MOST)
     return list(session.scalars(query))
+
+
+def _bulk_actions(session: Session, begun: str, owner_name: str | None) -> list[str]:
+    """The newest ones."""
+    newest = select(Job.id).where(Job.task == job_bulk.TASK)
+    if owner_name is not None:
+        newest = newest.where(Job.owner_name == owner_name)
+    found = session.scalars(newest.order_by(Job.created_at.desc(), Job.id.desc()).limit(MOST))
+    return [str(job_id) for job_id in found if str(job_id).startswith(begun)]
 
 
 def _walk(session: Session, column: Any, begun: str) -> Iterator[str]:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from flask import Flask
 from markupsafe import Markup, escape
 
+from app.core import job_types
 from app.pages.preferences import preferences
 
 
@@ -196,5 +197,7 @@ def register(app: Flask) -> None:
         clock, clocks, clock_time, iso, ago,
     ):  # fmt: skip
         app.add_template_filter(word)
+    app.add_template_filter(job_types.label, "type_label")
+    app.add_template_filter(job_types.description, "type_description")
     app.add_template_global(zone_word)
     app.add_template_global(time.time, "now_seconds")

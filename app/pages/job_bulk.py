@@ -67,12 +67,36 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Button:
+    """One action of the bar below the list; `reason` says why it can't be had for what is picked."""
+
+    action: str
+    words: BulkWords
+    statuses: Sequence[str]
+
+    @property
+    def reason(self) -> str:
+        *others, last = self.statuses
+        can = f"{', '.join(others)} or {last}" if others else last
+        return f"None of them can be {self.words.participle}: only a job that is {can}."
+
+
+@dataclass(frozen=True)
 class Shown:
     """The preview: to how many, to which first, and why not to the others, by their status."""
 
     preview: Preview
     sample: Sequence[Row]
     skipped: Mapping[str, int]
+
+
+@blueprint.app_template_global("bulk_buttons")
+def buttons() -> list[Button]:
+    """What may be done to many, and in which statuses."""
+    return [
+        Button(action, words, [each for each in STATUSES if each in job_bulk.allowing(action)])
+        for action, words in BULK.items()
+    ]
 
 
 @blueprint.get("/bulk")

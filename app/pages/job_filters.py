@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import url_for
 from werkzeug.datastructures import MultiDict
 
-from app.core import search_conditions, search_syntax
+from app.core import job_types, search_conditions, search_syntax
 from app.core.errors import Invalid
 from app.core.job_orders import Order, Sort
 from app.core.search_conditions import Search
 from app.core.search_syntax import Term
 from app.core.status import API
+from app.pages.display import there, zone_word
+from app.pages.window import DATES, RANGES, field, moment
 
 _STATUSES = {
     "pending": "Pending",
@@ -26,12 +28,8 @@ _STATUSES = {
     "failed": "Failed",
     "cancelled": "Cancelled",
 }
-_AGES = {
-    "1h": ("Last hour", timedelta(hours=1)),
-    "24h": ("Last 24 hours", timedelta(hours=24)),
-    "7d": ("Last 7 days", timedelta(days=7)),
-    "30d": ("Last 30 days", timedelta(days=30)),
-}
+_AGES = {key: RANGES[key] for key in ("1h", "24h", "7d", "30d")}
+_TIMES = {"": "Created", "started": "Started", "completed": "Completed"}
 _SORTS: dict[str, tuple[str, Sort, Order]] = {
     "": ("Newest first", "created_at", "desc"),
     "oldest": ("Oldest first", "created_at", "asc"),
@@ -51,48 +49,74 @@ _LONGEST = 2000
 
 @dataclass(frozen=True)
 class Chip:
-    """One part of the search's text, and the address of the list without it."""
+    """One filter or part of the search's text, and the address of the list without it."""
 
     text: str
-    field: str | None
-    is_negated: bool
     url_without: str
+    is_negated: bool = False
 
 
 @dataclass(frozen=True)
 class JobFilters:
-    """What the reader chose to see; empty means everything. `job` is the one that is open."""
+    """What the reader chose to see; empty means everything. `job` is the one that is open.
+
+    `range` is how long ago, or DATES: from `since` to `until`; of which `time`, empty for the creation.
+    """
 
     q: str = ""
     status: str = ""
     type: str = ""
-    created: str = ""
+    time: str = ""
+    range: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
     sort: str = ""
     cursor: str = ""
     job: str = ""
 
     statuses = tuple(_STATUSES.items())
-    ages = tuple((key, words[0]) for key, words in _AGES.items())
+    times = tuple(_TIMES.items())
+    ranges = (
+        *((key, words[2].capitalize()) for key, words in _AGES.items()),
+        (DATES, "From … to …"),
+    )
     sorts = tuple((key, words[0]) for key, words in _SORTS.items())
 
     @classmethod
     def read(cls, args: MultiDict[str, str]) -> JobFilters:
         """From the address. Raises Invalid, naming what can't be read."""
-        given = {name: args.get(name, "").strip() for name in cls.__dataclass_fields__}
-        for name, value in given.items():
+        filters = cls.given_by(args)
+        for name, value in filters.given().items():
             if name != "q" and len(value) > _LONGEST:
                 raise Invalid(f"{name} is longer than {_LONGEST:,} characters.", param=name)
-        _one_of(given["created"], "created", _AGES)
-        _one_of(given["sort"], "sort", _SORTS)
-        API.read_list(given["status"])
-        if given["status"] == "processing":
-            given["status"] = "running"
-        return cls(**given)
+        _one_of(filters.range, "range" if args.get("range") else "created", (*_AGES, DATES))
+        _one_of(filters.time, "time", _TIMES)
+        _one_of(filters.sort, "sort", _SORTS)
+        API.read_list(filters.status)
+        if filters.status == "processing":
+            filters = replace(filters, status="running")
+        if filters.range != DATES:
+            return filters
+        since, until = moment(args, "from"), moment(args, "to", is_end=True)
+        if since and until and since >= until:
+            raise Invalid("from must be before to.", param="from")
+        return replace(filters, since=since, until=until)
+
+    @classmethod
+    def given_by(cls, args: MultiDict[str, str]) -> JobFilters:
+        """What the address says, right or wrong, without `from` and `to`."""
+        given = {name: args.get(name, "").strip() for name in _TEXTS}
+        given["range"] = given["range"] or args.get("created", "").strip()  # what it was once
+        return cls(**given)  # type: ignore[arg-type]
 
     @property
     def is_any(self) -> bool:
         """Whether something is hidden by them."""
-        return bool(self.q or self.status or self.type or self.created)
+        return bool(self.q or self.status or self.type or self._has_range)
+
+    @property
+    def _has_range(self) -> bool:
+        return self.range in _AGES or bool(self.since or self.until)
 
     @property
     def is_newest_first(self) -> bool:
@@ -103,10 +127,12 @@ class JobFilters:
     def order(self) -> tuple[Sort, Order]:
         return _SORTS[self.sort][1:]
 
-    @property
-    def created_after(self) -> datetime | None:
-        """Jobs created from here on."""
-        return datetime.now(UTC) - _AGES[self.created][1] if self.created else None
+    def _moments(self) -> dict[str, datetime]:
+        """From when to when, as a search calls it."""
+        since = datetime.now(UTC) - _AGES[self.range][1] if self.range in _AGES else self.since
+        name = self.time or "created"
+        moments = {f"{name}_after": since, f"{name}_before": self.until}
+        return {name: at for name, at in moments.items() if at is not None}
 
     @property
     def has_own_status(self) -> bool:
@@ -118,7 +144,7 @@ class JobFilters:
         filters = search_conditions.Filters(
             statuses=API.read_list(self.status),
             job_type=self.type or None,
-            created_after=self.created_after,
+            **self._moments(),  # type: ignore[arg-type]
         )
         return search_conditions.read(self.q, filters, owner_name=owner_name, dialect=API)
 
@@ -128,24 +154,49 @@ class JobFilters:
             "q": self.q,
             "status": self.status,
             "job_type": self.type,
-            "created_after": self.created_after and self.created_after.isoformat(),
+            **{name: at.isoformat() for name, at in self._moments().items()},
         }
         return {name: value for name, value in asked.items() if value}
 
     def chips(self) -> list[Chip]:
-        """The parts of the text. Raises Invalid."""
-        return [self._chip(term) for term in search_syntax.parse(self.q)]
+        """The filters that are chosen, and the parts of the text. Raises Invalid."""
+        chosen = []
+        if self.status:
+            word = _STATUSES.get(self.status, self.status).lstrip("– ")
+            chosen.append(Chip(f"Status: {word.lower()}", self.changed(status="")))
+        if self.type:
+            chosen.append(Chip(f"Type: {job_types.label(self.type)}", self.changed(type="")))
+        if self._has_range:
+            without = self.changed(time="", range="", since=None, until=None)
+            chosen.append(Chip(f"{_TIMES[self.time]}: {self._scope}", without))
+        return chosen + [self._chip(term) for term in search_syntax.parse(self.q)]
+
+    @property
+    def _scope(self) -> str:
+        """The stretch of time, in words."""
+        if self.range in _AGES:
+            return _AGES[self.range][2]
+        if self.since and self.until:
+            return f"{_minute(self.since)} to {_minute(self.until)} {zone_word(self.until)}"
+        at, word = (self.since, "since") if self.since else (self.until, "until")
+        assert at is not None
+        return f"{word} {_minute(at)} {zone_word(at)}"
+
+    def from_field(self) -> str:
+        return field(self.since) if self.since else ""
+
+    def to_field(self) -> str:
+        return field(self.until) if self.until else ""
 
     def _chip(self, term: Term) -> Chip:
         rest = f"{self.q[: term.begin]} {self.q[term.end :]}"
         return Chip(
             self.q[term.begin : term.end],
-            term.field,
-            term.is_negated,
             self.changed(q=" ".join(rest.split()) if '"' not in rest else rest.strip()),
+            term.is_negated,
         )
 
-    def changed(self, **changes: str) -> str:
+    def changed(self, **changes: Any) -> str:
         """The address of the list with other filters, from its first page on, no job open."""
         return replace(self, **{"cursor": "", "job": "", **changes}).url()
 
@@ -159,7 +210,8 @@ class JobFilters:
 
     def given(self) -> dict[str, str]:
         """What is not empty, by its name in the address."""
-        every = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        every = {name: getattr(self, name) for name in _TEXTS}
+        every |= {"from": self.from_field(), "to": self.to_field()}
         return {name: value for name, value in every.items() if value}
 
     def with_own_type(self, types: Sequence[str]) -> list[str]:
@@ -167,6 +219,14 @@ class JobFilters:
         return [*types] if self.type in ("", *types) else [*types, self.type]
 
 
-def _one_of(value: str, name: str, known: Mapping[str, object]) -> None:
+# What the address has as it is.
+_TEXTS = tuple(each.name for each in fields(JobFilters) if each.name not in ("since", "until"))
+
+
+def _minute(at: datetime) -> str:
+    return f"{there(at):%Y-%m-%d %H:%M}"
+
+
+def _one_of(value: str, name: str, known: Collection[str]) -> None:
     if value and value not in known:
         raise Invalid(f"{name} must be one of {', '.join(filter(None, known))}.", param=name)

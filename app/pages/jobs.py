@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +22,7 @@ from app.core import (
 )
 from app.core.errors import Invalid, NotFound
 from app.core.job_lists import Page, Wanted
+from app.core.job_search import Found
 from app.core.search_conditions import Search
 from app.core.shared_answers import SharedAnswers
 from app.core.status import shown
@@ -33,6 +35,8 @@ from app.pages.job_words import ACTIONS, Action
 blueprint = Blueprint("jobs", __name__, url_prefix="/jobs")
 
 _PAGE_SIZE = 50
+# What is typed, and may be wrong.
+_SAID_BY_THE_FORM = ("q", "from", "to")
 _COLUMNS = (
     "id",
     "task",
@@ -86,11 +90,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Listed:
-    """A page of the list. With `back_to`, jobs that were made before then were not looked at."""
+    """A page of the list. With `back_to`, jobs that were made before then were not looked at.
+
+    `by_status` is how all that match are made up, and None where they are not counted to the end.
+    """
 
     page: Page
     rows: list[Row]
     back_to: datetime | None = None
+    by_status: Mapping[str, int] | None = None
 
 
 @blueprint.get("")
@@ -103,7 +111,7 @@ def index() -> ResponseReturnValue:
         chips = filters.chips()
         listed = _listed(session, filters)
     except Invalid as refusal:
-        if refusal.param != "q":
+        if refusal.param not in _SAID_BY_THE_FORM:
             raise
         return _refused(session, refusal)
     template = "jobs/index.html"
@@ -179,23 +187,30 @@ def rows(session: Session, jobs: Any) -> list[Row]:
 
 
 def _listed(session: Session, filters: JobFilters) -> Listed:
-    page, back_to = _page(session, filters, filters.search(g.actor.owner_name))
-    return Listed(page, rows(session, page.jobs), back_to)
+    found = _found(session, filters, filters.search(g.actor.owner_name))
+    return Listed(
+        found.page,
+        rows(session, found.page.jobs),
+        found.back_to,
+        found.by_status if found.page.total_is_exact else None,
+    )
 
 
 # Who was told of the same change counts once for all.
-_total = SharedAnswers[int]()
+_counts = SharedAnswers[dict[str, int]]()
 
 
-def _page(session: Session, filters: JobFilters, search: Search) -> tuple[Page, datetime | None]:
-    """The page, and back to when was looked if not everywhere."""
+def _found(session: Session, filters: JobFilters, search: Search) -> Found:
+    """The page, how all are made up, and back to when was looked if not everywhere."""
     sort, order = filters.order
     wanted = Wanted(sort, order, _PAGE_SIZE, 0, filters.cursor or None, _COLUMNS)
     if search == Search():
-        total = _total.get(session.get_bind(), told_at(), lambda: job_lists.count_all(session))
-        return job_lists.page(session, search.jobs, wanted, total=total), None
-    found = job_search.find(session, search, wanted)
-    return found.page, found.back_to
+        counts = _counts.get(
+            session.get_bind(), told_at(), lambda: job_lists.count_by_status(session)
+        )
+        page = job_lists.page(session, search.jobs, wanted, total=sum(counts.values()))
+        return Found(page, counts, {}, {})
+    return job_search.find(session, search, wanted)
 
 
 def _opened(session: Session, filters: JobFilters) -> Details | NotFound | None:
@@ -218,8 +233,7 @@ def _refused(session: Session, refusal: Invalid) -> ResponseReturnValue:
         response.headers["HX-Reswap"] = "innerHTML"
         response.headers["HX-Push-Url"] = "false"
         return response
-    given = {name: request.args.get(name, "") for name in JobFilters.__dataclass_fields__}
-    filters = replace(JobFilters(**given), job="", cursor="")
+    filters = replace(JobFilters.given_by(request.args), job="", cursor="")
     page = render_template(
         "jobs/index.html",
         filters=filters,

@@ -187,6 +187,8 @@ def test_filters_are_asked_by_parameters_too(client: FlaskClient, jobs: Record) 
     assert found(client, created_after=before, status="failed") == [3, 2]
     assert found(client, completed_after=before, job_type="import") == [3, 2]
     assert found(client, completed_before=before) == []
+    assert found(client, started_before=before) == [8]
+    assert found(client, started_after=before, job_type="import") == [3, 2]
     assert found(client, "memory", has_error="true", min_duration="60") == [2]
 
 

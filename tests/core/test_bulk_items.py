@@ -59,7 +59,7 @@ def test_reasons_are_grouped_whatever_they_name(hand: Hand) -> None:
 
     assert tally.kinds == [
         ("Its batch … has not ended: it is in_progress.", 2),
-        ("There is no job ….", 1),
+        ("There is no job …", 1),
     ]
     assert (tally.done, tally.found, tally.skipped) == (1, 0, 3)
     assert bulk_items.counts(hand.session, [7, 8, 9]) == {7: (1, 3), 8: (1, 0)}

@@ -67,7 +67,7 @@ def test_a_bulk_job_tells_every_reason_with_its_count(session: Session, sign_in:
 
     page = page_of(client, "/jobs/8")
     assert "Why jobs were skipped" in page
-    assert "There is no job …." in page
+    assert "There is no job …" in page
     assert 'href="/jobs?q=bulk:8"' in page
     assert "The 2 new jobs" in page
     assert "Still to come" not in page
@@ -99,7 +99,7 @@ def test_every_skipped_job_is_reachable_in_pages_and_as_a_table(
     assert len(rows) == 61
     assert (rows[0]["job_id"], rows[0]["outcome"], rows[0]["reason"]) == ("100", "skipped", LATE)
     assert rows[-1]["job_type"] == "'=mail"  # a spreadsheet takes it for no formula
-    some = page_of(client, "/jobs/bulk-actions/8/jobs.csv?kind=There is no job ….")
+    some = page_of(client, "/jobs/bulk-actions/8/jobs.csv?kind=There is no job …")
     assert len(some.splitlines()) == 2
     done = page_of(client, "/jobs/bulk-actions/8?outcome=done")
     assert 'href="/jobs/11"' in done

@@ -103,3 +103,43 @@ def test_everybody_can_use_the_preview(
     expect(page.locator("main")).to_contain_text("Of all jobs")
     assert violations(page) == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_buttons_follow_what_is_picked(open_page: Open, session: Session) -> None:
+    add_job(session, 1, "failed")
+    add_job(session, 2, "completed")
+    add_job(session, 3, "running")
+    page = open_page("/jobs")
+    bar = page.locator("#bulk-bar")
+    retry = bar.locator("[value=retry]")
+
+    page.locator("#row-2 [data-select]").check()
+    expect(retry).to_have_attribute("aria-disabled", "true")
+    reason = "None of them can be retried: only a job that is failed or cancelled."
+    expect(retry).to_have_attribute("title", reason)
+    expect(retry).to_have_accessible_description(reason)
+    expect(bar.locator("[value=delete]")).to_have_text("Delete")
+    retry.click(force=True)
+    expect(page.locator("#job-dialog")).to_be_hidden()
+
+    page.locator("#row-1 [data-select]").check()
+    page.locator("#row-3 [data-select]").check()
+    expect(retry).not_to_have_attribute("aria-disabled", "true")
+    expect(retry).to_have_text("Retry 1")
+    expect(bar.locator("[value=delete]")).to_have_text("Delete 2")
+    expect(bar.locator("[value=abort]")).to_have_text("Abort 1")
+    retry.click()
+    expect(page.locator("#job-dialog")).to_contain_text("Retry 1 job?")
+
+
+def test_of_all_that_match_the_buttons_say_how_many(open_page: Open, session: Session) -> None:
+    for number in range(51):
+        add_job(session, 100 + number, minutes=number)
+    add_job(session, 1, "failed")
+    page = open_page("/jobs?q=type:mail")
+    page.locator("#pick-all").check()
+    page.get_by_label("or all 52 that match").check()
+    bar = page.locator("#bulk-bar")
+    expect(bar.locator("[value=retry]")).to_have_text("Retry 1")
+    expect(bar.locator("[value=delete]")).to_have_text("Delete 52")
+    expect(bar.locator("[value=abort]")).to_have_attribute("aria-disabled", "true")

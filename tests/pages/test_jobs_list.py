@@ -37,7 +37,7 @@ def test_a_row_tells_status_type_id_progress_time_and_message(
 
     row = open_page("/jobs").locator("#row-12345678")
 
-    for said in ("Running", "export", "#345678", "67 %", "5 min ago", "Writing rows"):
+    for said in ("Running", "Export", "#345678", "67 %", "5 min ago", "Writing rows"):
         expect(row).to_contain_text(said)
     expect(row.locator("progress")).to_have_attribute("value", "67")
 

@@ -66,6 +66,8 @@ class SearchQuery(ListQuery):
     worker: str | None = None
     created_after: Moment | None = None
     created_before: Moment | None = None
+    started_after: Moment | None = None
+    started_before: Moment | None = None
     completed_after: Moment | None = None
     completed_before: Moment | None = None
     has_error: bool | None = None
