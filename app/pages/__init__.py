@@ -37,6 +37,7 @@ from app.pages import (
     timeline,
     views,
     webhooks,
+    workers,
 )
 
 
@@ -76,5 +77,6 @@ def register(app: Flask) -> None:
         preferences,
         views,
         changes,
+        workers,
     ):
         app.register_blueprint(module.blueprint)
