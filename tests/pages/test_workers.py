@@ -29,7 +29,7 @@ METRICS = (
 
 
 def add_worker(session: Session, name: str, status: str = "running", **minutes: float) -> UUID:
-    """A worker that `started` and `stopped` so many minutes ago; commits."""
+    """A worker that `started` and `stopped` so many minutes ago; commits. One that lives goes on to."""
     worker_id = uuid4()
     stopped = minutes.get("stopped")
     session.execute(
@@ -37,7 +37,7 @@ def add_worker(session: Session, name: str, status: str = "running", **minutes: 
             "INSERT INTO worker (id, kind, name, host, pid, status, metrics, started_at,"
             " last_heartbeat_at, stopped_at) VALUES (:id, 'worker', :name, 'gpu1', 4711, :status,"
             " CAST(:metrics AS jsonb), now() - make_interval(mins => :started),"
-            " now() - make_interval(mins => coalesce(:stopped, 0)),"
+            " now() - make_interval(mins => coalesce(:stopped, -60)),"
             " now() - make_interval(mins => :stopped))"
         ),
         {
