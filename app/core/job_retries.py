@@ -77,9 +77,10 @@ def retry(
             "created_by": None if acting.is_ours(session, job) else job.created_by,
         },
     )
-    told = {**acting.key_of(job), "details": f"retried as job {new_id}"}
+    how = "" if arguments is None else " with other arguments"
+    told = {**acting.key_of(job), "details": f"retried as job {new_id}{how}"}
     session.execute(statement("job_actions", "tell"), told)
-    audit.record(session, actor.label, "job.retry", str(job.id), f"job {new_id}")
+    audit.record(session, actor.label, "job.retry", str(job.id), f"job {new_id}{how}")
     return Retry(new_id, job.id, is_new=True)
 
 

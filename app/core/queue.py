@@ -200,8 +200,8 @@ def overview(
     worker = live_worker(session)
     return {
         "worker": _worker(worker, now),
-        "current_job": _current_job(running[0], queue, worker, now) if running else None,
-        "queue": [_entry(row, queue, reasons.get(row.id)) for row in queue.waiting],
+        "current_job": current_job(running[0], queue, worker, now) if running else None,
+        "queue": [entry(row, queue, reasons.get(row.id)) for row in queue.waiting],
         "queue_length": count_open(session) - len(running),
     }
 
@@ -224,7 +224,7 @@ def _worker(worker: Worker | None, now: datetime) -> dict[str, Any]:
     }
 
 
-def _current_job(
+def current_job(
     row: Row[Any], queue: Queue, worker: Worker | None, now: datetime
 ) -> dict[str, Any]:
     done = row.completed + row.failed
@@ -264,7 +264,7 @@ def _current_job(
     }
 
 
-def _entry(row: Row[Any], queue: Queue, waiting_reason: str | None) -> dict[str, Any]:
+def entry(row: Row[Any], queue: Queue, waiting_reason: str | None) -> dict[str, Any]:
     place = queue.places[row.id]
     duration = place.duration_seconds or 0.0
     starts_in = place.starts_in_seconds or 0.0

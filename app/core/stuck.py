@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from procrastinate import exceptions
 from sqlalchemy.orm import Session
 
 from app.core import other_workers, recovery
@@ -60,11 +61,23 @@ def find(session: Session, settings: Settings, jobs: Iterable[Any]) -> dict[int,
 def put_back(session: Session, settings: Settings, job_id: str, actor: Actor) -> Done:
     """Let such a job wait for a worker again. The caller commits.
 
-    Raises NotFound, Forbidden, and Conflict when it does not run, or its worker lives.
+    Raises NotFound, Forbidden, and Conflict when it does not run, its worker lives, or another job waits
+    with its queueing lock.
     """
     job, stuck = _hold(session, settings, job_id, actor, "put back")
     session.execute(statement("workers", "lose"), {"id": job.id, "attempts": stuck.attempts})
-    recovery.put_back(session, job.id)
+    queueing_lock = job.queueing_lock
+    try:
+        recovery.put_back(session, job.id)
+    except exceptions.ProcrastinateException as fault:
+        if queueing_lock is None:
+            raise
+        raise Conflict(
+            f"Another job waits with its queueing lock {queueing_lock!r}, so this one can't be put back:"
+            " fail it, or wait until that one has begun.",
+            param="job_id",
+            code="already_enqueued",
+        ) from fault
     return done(session, job, actor, "job.put_back", "It waits for a worker again.")
 
 

@@ -41,6 +41,7 @@ from app.pages import (
     typed_times,
     views,
     webhooks,
+    workers,
 )
 
 
@@ -84,5 +85,6 @@ def register(app: Flask) -> None:
         preferences,
         views,
         changes,
+        workers,
     ):
         app.register_blueprint(module.blueprint)

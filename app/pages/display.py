@@ -193,7 +193,7 @@ def _coarse(seconds: float) -> str:
 def register(app: Flask) -> None:
     """Make the words above known to the templates."""
     for word in (
-        badge, visible, capital, prose, number, short_number, percent, duration, rate, size, ordinal,
+        about, badge, visible, capital, prose, number, short_number, percent, duration, rate, size, ordinal,
         clock, clocks, clock_time, iso, ago,
     ):  # fmt: skip
         app.add_template_filter(word)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
@@ -155,12 +156,21 @@ def _arguments() -> dict[str, Any] | None:
     if not said or said == request.form.get("args_before", "").strip():
         return None
     try:
-        arguments = json.loads(said)
+        arguments = json.loads(said, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError) as fault:
         raise Invalid(f"args is no JSON: {fault}.", param="args") from None
     if not isinstance(arguments, dict):
         raise Invalid("args must be a JSON object.", param="args")
     return arguments
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"JSON has no {constant}")
+
+
+def _finite(said: str) -> float:
+    value = float(said)
+    return value if isfinite(value) else _refuse(f"number as large as {said[:20]}")
 
 
 def _told(outcome: Outcome, http_status: int) -> ResponseReturnValue:

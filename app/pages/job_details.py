@@ -35,8 +35,18 @@ from app.core.models import Attempt, Job, JobTransition
 from app.core.users import Actor
 from app.core.watched_job import JobState, get_state
 from app.extensions import current_settings
-from app.pages import dependency_drawing, job_diagram, job_log, job_values, progress_drawing
+from app.pages import (
+    dependency_drawing,
+    job_batch,
+    job_diagram,
+    job_log,
+    job_stop,
+    job_values,
+    progress_drawing,
+)
+from app.pages.job_batch import JobBatch
 from app.pages.job_log import Log
+from app.pages.job_stop import Stop
 from app.pages.job_values import Value
 from app.pages.job_words import BULK
 from app.pages.progress_drawing import Course
@@ -149,6 +159,18 @@ class Details:
             .options(defer(Attempt.result))
         )
         return list(reversed(self.session.scalars(latest).all()))
+
+    @cached_property
+    def stop(self) -> Stop | None:
+        """How far a stop has come that somebody asked for."""
+        if self.job.cancel_requested_at is None:
+            return None
+        return job_stop.read(self.job, self.transitions, datetime.now(UTC))
+
+    @cached_property
+    def batch(self) -> JobBatch | None:
+        """The batch that it runs, where that is the reader's to see."""
+        return job_batch.read(self.session, self.job, self.actor)
 
     @cached_property
     def progress_histories(self) -> list[ProgressHistory]:

@@ -58,7 +58,7 @@ ENTRIES = (
         "h",
         also=("history_compare", "history_exports", "batch_requests"),
     ),
-    Entry("queue.index", "Queue", "server", "q"),
+    Entry("queue.index", "Queue", "server", "q", also=("workers",)),
     Entry("failures.index", "Failures", "triangle-alert", "f"),
     Entry("schedules_pages.index", "Schedules", "calendar-clock", "s"),
     Entry("events_pages.index", "Events", "flag", "e"),

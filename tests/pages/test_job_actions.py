@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -236,3 +239,83 @@ def test_everybody_can_use_the_dialogs(
     page.goto("/jobs/5/abort")
     assert violations(page) == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_arguments_keep_every_digit_and_the_audit_says_that_they_are_others(
+    open_page: Open, session: Session, complaints: Complaints
+) -> None:
+    complaints.are_expected = True  # the browser says that the answer was a 400
+    add_job(session, 5, "completed", arguments={"account": 123456789012345678901234567890, "n": 1})
+    page = open_page("/jobs/5")
+
+    page.get_by_role("button", name="Run again").click()
+    page.get_by_text("With other arguments").click()
+    for wrong, why in (('{"n": NaN}', "NaN"), ('{"n": 1e999}', "1e999"), ("[1]", "object")):
+        page.locator("#ask-args").fill(wrong)
+        page.locator("#job-dialog button.act").click()
+        expect(page.locator("#job-dialog [role=alert]")).to_contain_text(why)
+        expect(page.locator("#ask-args")).to_have_value(wrong)
+    page.locator("#ask-args").fill('{"account": 123456789012345678901234567890, "n": 2}')
+    page.locator("#job-dialog button.act").click()
+
+    expect(page.locator("#job-said")).to_contain_text("It is made again as")
+    session.rollback()
+    made = session.execute(
+        text("SELECT id, arguments::text AS given FROM job WHERE retried_from = 5")
+    ).one()
+    assert made.given == '{"n": 2, "account": 123456789012345678901234567890}'
+    details = session.execute(
+        text("SELECT details FROM audit_entry WHERE action = 'job.retry' ORDER BY id DESC LIMIT 1")
+    ).scalar_one()
+    assert details == f"job {made.id} with other arguments"
+    expect(page.locator(".path")).to_contain_text(f"retried as job {made.id} with other arguments")
+
+
+def stopping(session: Session, seconds: float, **fields: Any) -> int:
+    """A running job that ada asked to cancel so long ago; commits."""
+    asked = datetime.now(UTC) - timedelta(seconds=seconds)
+    job_id = add_job(session, 7, "running", cancel_requested_at=asked, **fields)
+    session.execute(
+        text(
+            "INSERT INTO job_transition (job_id, job_created_at, at, from_status, to_status,"
+            " triggered_by, details) SELECT id, created_at, :asked, 'running', 'running', 'ada',"
+            " 'cancel requested' FROM job WHERE id = :id"
+        ),
+        {"asked": asked, "id": job_id},
+    )
+    session.commit()
+    return job_id
+
+
+def test_a_cancel_says_how_far_it_is_and_offers_force_when_it_takes_long(
+    open_page: Open, session: Session
+) -> None:
+    asked = datetime.now(UTC) - timedelta(seconds=100)
+    job_id = stopping(session, 100, cancel_acknowledged_at=asked + timedelta(seconds=2))
+    page = open_page(f"/jobs/{job_id}")
+    stop = page.locator("#job .stop")
+
+    expect(stop.locator("li")).to_contain_text(
+        [re.compile("Cancel requested .* ago by ada"), "its worker knows since", "so far"]
+    )
+    expect(stop).to_contain_text("It takes long.")
+    assert violations(page) == []
+    stop.get_by_role("button", name="Abort").click()
+    expect(page.locator("#job-dialog")).to_contain_text("WARNING")
+    page.get_by_text("Keep it").click()
+
+    session.execute(
+        text(
+            "UPDATE job SET status = 'cancelled', ended_at = cancel_requested_at + interval '12 s'"
+        )
+    )
+    session.commit()
+    page.reload()
+    expect(stop.locator("li").last).to_contain_text("Stopped after 12.0 s")
+    expect(stop).not_to_contain_text("It takes long.")
+
+
+def test_a_young_cancel_is_given_its_time(open_page: Open, session: Session) -> None:
+    page = open_page(f"/jobs/{stopping(session, 1)}")
+    expect(page.locator("#job .stop")).to_contain_text("Its worker has not answered yet")
+    expect(page.locator("#job .stop-long")).to_have_count(0)

@@ -63,3 +63,24 @@ def test_it_is_put_back(open_page: Open, lost: int) -> None:
     page.locator("#job-dialog button.act").click()
 
     expect(page.locator("#job-said")).to_contain_text("It waits for a worker again.")
+
+
+def test_it_is_not_put_back_beside_one_that_waits_with_its_queueing_lock(
+    open_page: Open, complaints: Complaints, session: Session, lost: int
+) -> None:
+    complaints.are_expected = True  # the browser says that the answer was a 409
+    session.execute(
+        text("UPDATE procrastinate_jobs SET queueing_lock = 'nightly' WHERE id = :id"), {"id": lost}
+    )
+    session.commit()
+    jobs.defer(session, "export", {}, queue="tasks", owner_name="admin", queueing_lock="nightly")
+    session.commit()
+    page = open_page(f"/jobs/{lost}")
+
+    page.get_by_role("button", name="Put back").click()
+    page.locator("#job-dialog button.act").click()
+
+    expect(page.locator("#job-said")).to_contain_text(
+        "Another job waits with its queueing lock 'nightly'"
+    )
+    expect(page.locator("#job .badge").first).to_have_text("Worker lost")
