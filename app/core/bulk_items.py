@@ -150,11 +150,12 @@ def export(session: Session, bulk_id: int, wanted: Wanted) -> Iterator[Sequence[
 
 def keys(bulk_ids: Sequence[int]) -> Select[Any]:
     """The keys of the jobs that a search for these actions finds."""
-    return (
-        select(BulkItem.found_created_at.label("created_at"), BulkItem.found_id.label("id"))
-        .where(BulkItem.bulk_id.in_(bulk_ids), BulkItem.found_id.is_not(None))
-        .distinct()
+    columns: Sequence[Any] = (
+        BulkItem.found_created_at.label("created_at"),
+        BulkItem.found_id.label("id"),
     )
+    found = select(*columns).where(BulkItem.bulk_id.in_(bulk_ids))
+    return found.where(BulkItem.found_id.is_not(None)).distinct()
 
 
 def is_of(bulk_ids: Sequence[int]) -> ColumnElement[bool]:

@@ -133,7 +133,7 @@ def test_a_group_is_retried_after_it_was_shown_what_that_is(
     expect(page.get_by_role("heading", level=1)).to_have_text("Retry 3 failed jobs?")
     expect(page.locator(".ask li")).to_have_count(3)
     page.get_by_role("button", name="Retry them").click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text("bulk")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Bulk Action")
     session.rollback()
     bulk = session.scalars(select(Job).where(Job.task == "bulk")).one()
     assert bulk.arguments["action"] == "retry"
