@@ -10,6 +10,7 @@ from app.core.collisions import Span
 from app.core.overlaps import Point
 from app.core.samples import Machine
 from app.core.timeline import NARROWEST, Bar, Lane, Strip
+from app.core.timeline_planned import Planned
 from app.core.timeline_waiting import Waiting
 from app.pages import timeline_axis, timeline_machines
 from app.pages.display import clock, clock_time, duration
@@ -72,6 +73,20 @@ class DrawnLane:
     bars: list[DrawnBar]
     strips: list[DrawnStrip]
     waits: list[DrawnWait]
+    plans: list[DrawnPlan]
+
+
+@dataclass(frozen=True)
+class DrawnPlan:
+    """What is to start later: of a job that is there, or else of a schedule."""
+
+    job_id: int | None
+    schedule_id: int | None
+    x: float
+    y: float
+    width: float
+    label: str
+    tip: str
 
 
 @dataclass(frozen=True)
@@ -157,11 +172,12 @@ class Drawing:
         parts = [f"M0 {height(0)}"]
         for point in points:
             parts.append(f"H{self.x(point.at)}V{height(point.running)}")
-        parts.append(f"H{self.x(until)}V{height(0)}Z")
+        parts.append(f"H{self.x(min(until, self._now))}V{height(0)}Z")
         return "".join(parts)
 
     def _lane(self, lane: Lane, y: float) -> DrawnLane:
-        height = (lane.rows + len(lane.waiting)) * ROW + PAD
+        rows = max(lane.rows, *(row + 1 for row, _ in lane.planned), 0)
+        height = (rows + len(lane.waiting)) * ROW + PAD
         name = lane.name or ("none" if not lane.others else f"{lane.others} more")
         bars, ends = [], [0.0] * lane.rows
         for bar in lane.bars:
@@ -170,12 +186,29 @@ class Drawing:
             ends[bar.row] = drawn.x + drawn.width
             bars.append(drawn)
         strips = [self._strip(strip, y + PAD / 2) for strip in lane.strips]
-        top = y + PAD / 2 + lane.rows * ROW + (ROW - BAR) / 2
-        waiting = (
-            f"{lane.waits:,}{'+' if lane.has_more_waiting else ''} waiting" if lane.waits else ""
-        )
+        top = y + PAD / 2 + rows * ROW + (ROW - BAR) / 2
+        waiting = _to_come(lane)
         waits = [self._wait(job, top + row * ROW) for row, job in enumerate(lane.waiting)]
-        return DrawnLane(name, _note(lane), waiting, y, height, bars, strips, waits)
+        plans = [
+            self._plan(planned, y + PAD / 2 + row * ROW + (ROW - BAR) / 2)
+            for row, planned in lane.planned
+        ]
+        return DrawnLane(name, _note(lane), waiting, y, height, bars, strips, waits, plans)
+
+    def _plan(self, planned: Planned, y: float) -> DrawnPlan:
+        x = self.x(planned.due_at)
+        end = planned.due_at + timedelta(seconds=planned.seconds or 0)
+        width = round(max(self.x(end) - x, PLOT * NARROWEST), 1)
+        name = planned.schedule or f"#{planned.job_id}"
+        return DrawnPlan(
+            planned.job_id,
+            planned.schedule_id,
+            min(x, PLOT - width),
+            y,
+            width,
+            _fitting(f"◇ {name}", width),
+            _planned_tip(planned),
+        )
 
     def _wait(self, job: Waiting, y: float) -> DrawnWait:
         end = self.x(self._now)
@@ -235,10 +268,19 @@ def _fitting(words: str, width: float) -> str:
 
 def _note(lane: Lane) -> str:
     words = []
-    if lane.runs or not lane.waits:
+    if lane.runs or not (lane.waits or lane.plans):
         words.append(f"{lane.runs:,} run{'' if lane.runs == 1 else 's'}")
     if lane.failed:
         words.append(f"{lane.failed:,} failed")
+    return ", ".join(words)
+
+
+def _to_come(lane: Lane) -> str:
+    words = []
+    if lane.waits:
+        words.append(f"{lane.waits:,}{'+' if lane.has_more_waiting else ''} waiting")
+    if lane.plans:
+        words.append(f"{lane.plans:,} planned")
     return ", ".join(words)
 
 
@@ -251,6 +293,23 @@ def _waiting_tip(job: Waiting, now: datetime) -> str:
     ]
     if job.reason:
         lines.append(job.reason)
+    return "\n".join(lines)
+
+
+def _planned_tip(planned: Planned) -> str:
+    """What is known of it, and what is not."""
+    lines = [
+        f"{planned.type}, by the schedule {planned.schedule}"
+        if planned.job_id is None
+        else f"#{planned.job_id} {planned.type}",
+        f"planned: starts no earlier than {clock(planned.due_at)}",
+        "left out if the schedule's last job has not ended then"
+        if planned.is_skipped_if_busy
+        else "how long it then waits for a worker is not known",
+        "how long it runs is not known"
+        if planned.seconds is None
+        else f"half of its type's runs took {duration(planned.seconds)} at most",
+    ]
     return "\n".join(lines)
 
 
