@@ -19,9 +19,9 @@
     link.click();
   }
   function goTo(since, until) {
-    const now = Date.now() / 1000;
+    const last = Math.max(Date.now() / 1000, read(region()).until); // not further into what is to come
     const length = Math.max(until - since, SHORTEST_S);
-    const end = Math.min(until, now);
+    const end = Math.min(until, last);
     const word = (seconds) => encodeURIComponent(new Date(seconds * 1000).toISOString().slice(0, 19)) + "Z";
     go(region().dataset.url.replace("FROM", word(end - length)).replace("TO", word(end)));
   }
@@ -142,10 +142,16 @@
     const by = (plot().scrollLeft * 1150) / svg.getBoundingClientRect().width;
     svg.querySelector("[data-labels]").setAttribute("transform", `translate(${by} 0)`);
   }
-  document.addEventListener("DOMContentLoaded", () => {
-    if (plot()) plot().scrollLeft = plot().scrollWidth;
+  function showNewest() {
+    if (!plot()) return;
+    const now = plot().querySelector(".now");
+    const share = now ? Number(now.getAttribute("x1")) / 1150 : 1;
+    plot().scrollLeft = share * plot().scrollWidth - plot().clientWidth * (share < 1 ? 0.7 : 0);
     keepNames();
-  });
+  }
+  let isAhead = false; // what was asked for begins before now and ends after it
+  document.addEventListener("click", (event) => { if (event.target.closest?.("[data-go]")) isAhead = Boolean(event.target.closest("[data-ahead]")); });
+  document.addEventListener("DOMContentLoaded", showNewest);
   document.addEventListener("scroll", (event) => { if (event.target.id === "plot") keepNames(); }, { capture: true, passive: true });
 
   document.addEventListener("click", async (event) => {
@@ -165,6 +171,6 @@
     save.click();
   });
 
-  document.addEventListener("htmx:after:swap", (event) => { if (event.detail.ctx?.target?.id === "timeline") { tell(null); sync(); keepNames(); } });
+  document.addEventListener("htmx:after:swap", (event) => { if (event.detail.ctx?.target?.id === "timeline") { tell(null); sync(); keepNames(); if (isAhead && event.detail.ctx.sourceElement?.id === "timeline-go") { isAhead = false; showNewest(); } } });
   window.timeline = { MARKS, LABELS, PLOT, SHORTEST_S, region, plot, read, goTo, tell, unitsAt, timeAt };
 })();

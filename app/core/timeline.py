@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from app.core.overlaps import Ints, moment, number
 from app.core.sql import statement
+from app.core.timeline_planned import Planned
 from app.core.timeline_runs import Runs
 from app.core.timeline_waiting import EACH, Waiting, WaitingLane
 
@@ -26,6 +27,8 @@ MOST_ROWS = 24
 STRIPS = 120
 # A bar is as wide as this share of the window at least, to be seen and to be hit.
 NARROWEST = 1 / 400
+# What is planned beside more than this at once is counted, not drawn.
+MOST_PLANNED_ROWS = 3
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class Lane:
     """`name` is None for runs without one; `others` is how many lanes this one stands for.
 
     Of the `waits` jobs (or of more) that wait now, `waiting` are those that have waited longest.
+    Of the `plans` that are to start later, `planned` are those that there is room for, by row.
     """
 
     name: str | None
@@ -71,6 +75,8 @@ class Lane:
     waiting: tuple[Waiting, ...] = ()
     waits: int = 0
     has_more_waiting: bool = False
+    planned: tuple[tuple[int, Planned], ...] = ()
+    plans: int = 0
 
 
 def lanes(session: Session, runs: Runs, since: datetime, until: datetime) -> list[Lane]:
@@ -121,6 +127,40 @@ def with_waiting(lanes: Sequence[Lane], waiting: Sequence[WaitingLane]) -> list[
         rest = rest or Lane(None, 0, 0, 0, others=len(left))
         rest = _waited_for(rest, left)
     return [*found, rest] if rest else found
+
+
+def with_planned(
+    lanes: Sequence[Lane], planned: Sequence[Planned], length: timedelta
+) -> list[Lane]:
+    """The lanes of a window so long, with what is to start in them; as with what waits."""
+    by_name: dict[str | None, list[Planned]] = {}
+    for each in planned:
+        by_name.setdefault(each.lane, []).append(each)
+    rest = next((lane for lane in lanes if lane.others), None)
+    named = [lane for lane in lanes if not lane.others]
+    room = 0 if rest else max(0, MOST_LANES - len(named))
+    known = {lane.name for lane in named}
+    new = [name for name in by_name if name not in known]
+    named += [Lane(name, 0, 0, 0) for name in new[:room]]
+    found = [_planned_for(lane, by_name.get(lane.name, []), length) for lane in named]
+    found.sort(key=lambda lane: (lane.name is None, lane.name or ""))
+    if left := [each for name in new[room:] for each in by_name[name]]:
+        rest = rest or Lane(None, 0, 0, 0, others=len(new) - room)
+        rest = _planned_for(rest, sorted(left, key=lambda each: each.due_at), length)
+    return [*found, rest] if rest else found
+
+
+def _planned_for(lane: Lane, planned: Sequence[Planned], length: timedelta) -> Lane:
+    ends: list[datetime] = []
+    drawn = []
+    for each in planned:
+        row = next((row for row, end in enumerate(ends) if end <= each.due_at), len(ends))
+        if row == MOST_PLANNED_ROWS:
+            continue
+        end = each.due_at + max(timedelta(seconds=each.seconds or 0), length * NARROWEST)
+        ends[row : row + 1] = [end]
+        drawn.append((row, each))
+    return replace(lane, planned=tuple(drawn), plans=len(planned))
 
 
 def _waited_for(lane: Lane, waiting: Sequence[WaitingLane]) -> Lane:

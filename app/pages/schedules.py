@@ -32,7 +32,7 @@ from app.extensions import current_settings, db
 from app.pages import schedule_forms
 from app.pages.fragments import here, wants_fragment
 from app.pages.schedule_forms import Form
-from app.pages.typed_times import moment
+from app.pages.typed_times import moment, zone_name
 
 blueprint = Blueprint("schedules_pages", __name__, url_prefix="/schedules")
 
@@ -108,7 +108,7 @@ def preview() -> str:
     said, runs, timezone = "", [], "UTC"
     try:
         trigger = TRIGGER.validate_python(form.trigger())
-        said, timezone = describe(trigger), getattr(trigger, "timezone", "UTC")
+        said, timezone = describe(trigger), getattr(trigger, "timezone", zone_name())
         runs = runs_after(trigger, datetime.now(UTC))
     except ValidationError:
         form.given["name"] = form.given["task"] = "x"
@@ -270,7 +270,7 @@ def _shown(session: Session, rows: Any) -> list[Shown]:
     shown = []
     for row in rows:
         trigger = trigger_of(row)
-        timezone = getattr(trigger, "timezone", "UTC")
+        timezone = getattr(trigger, "timezone", zone_name())
         runs = schedules.next_runs(row, now)
         tally = tallies.get(row.id)
         shown.append(

@@ -18,6 +18,7 @@ from app.core import (
     job_record,
     job_types,
     timeline,
+    timeline_planned,
     timeline_runs,
     timeline_waiting,
 )
@@ -165,6 +166,7 @@ def _read(session: Session, view: View) -> Shown:
     lanes = timeline.with_waiting(
         timeline.lanes(session, runs, window.since, until), _waiting(session, view)
     )
+    lanes = timeline.with_planned(lanes, _planned(session, view), until - window.since)
     seen = machines.read(session, view.window)
     drawing = Drawing(
         lanes,
@@ -177,6 +179,18 @@ def _read(session: Session, view: View) -> Shown:
         runs.known_from,
     )
     return Shown(runs, swept, spans, beside, drawing, seen, since)
+
+
+def _planned(session: Session, view: View) -> list[timeline_planned.Planned]:
+    return timeline_planned.read(
+        session,
+        now=view.now,
+        until=view.window.until,
+        lane_by=view.lane_by,
+        task=view.window.type,
+        owner_id=g.actor.owner_filter,
+        owner_name=g.actor.owner_name,
+    )
 
 
 def _waiting(session: Session, view: View) -> list[timeline_waiting.WaitingLane]:

@@ -10,8 +10,9 @@ from app.core.collisions import Span
 from app.core.overlaps import Point
 from app.core.samples import Machine
 from app.core.timeline import NARROWEST, Bar, Lane, Strip
+from app.core.timeline_planned import Planned
 from app.core.timeline_waiting import Waiting
-from app.pages import timeline_axis, timeline_machines
+from app.pages import timeline_axis, timeline_machines, timeline_words
 from app.pages.display import clock, clock_time, duration
 
 LABELS = 150.0
@@ -21,7 +22,6 @@ CURVE = 46.0
 ROW = 24.0
 BAR = 15.0
 PAD = 6.0
-_WORDS = {None: "running", "lost": "lost: its worker died", "deleted": "ended, not known how"}
 _LOOKS = {
     None: "running",
     "completed": "completed",
@@ -72,6 +72,20 @@ class DrawnLane:
     bars: list[DrawnBar]
     strips: list[DrawnStrip]
     waits: list[DrawnWait]
+    plans: list[DrawnPlan]
+
+
+@dataclass(frozen=True)
+class DrawnPlan:
+    """What is to start later: of a job that is there, or else of a schedule."""
+
+    job_id: int | None
+    schedule_id: int | None
+    x: float
+    y: float
+    width: float
+    label: str
+    tip: str
 
 
 @dataclass(frozen=True)
@@ -157,11 +171,12 @@ class Drawing:
         parts = [f"M0 {height(0)}"]
         for point in points:
             parts.append(f"H{self.x(point.at)}V{height(point.running)}")
-        parts.append(f"H{self.x(until)}V{height(0)}Z")
+        parts.append(f"H{self.x(min(until, self._now))}V{height(0)}Z")
         return "".join(parts)
 
     def _lane(self, lane: Lane, y: float) -> DrawnLane:
-        height = (lane.rows + len(lane.waiting)) * ROW + PAD
+        rows = max(lane.rows, *(row + 1 for row, _ in lane.planned), 0)
+        height = (rows + len(lane.waiting)) * ROW + PAD
         name = lane.name or ("none" if not lane.others else f"{lane.others} more")
         bars, ends = [], [0.0] * lane.rows
         for bar in lane.bars:
@@ -170,19 +185,38 @@ class Drawing:
             ends[bar.row] = drawn.x + drawn.width
             bars.append(drawn)
         strips = [self._strip(strip, y + PAD / 2) for strip in lane.strips]
-        top = y + PAD / 2 + lane.rows * ROW + (ROW - BAR) / 2
-        waiting = (
-            f"{lane.waits:,}{'+' if lane.has_more_waiting else ''} waiting" if lane.waits else ""
-        )
+        top = y + PAD / 2 + rows * ROW + (ROW - BAR) / 2
+        waiting = timeline_words.to_come(lane)
         waits = [self._wait(job, top + row * ROW) for row, job in enumerate(lane.waiting)]
-        return DrawnLane(name, _note(lane), waiting, y, height, bars, strips, waits)
+        plans = [
+            self._plan(planned, y + PAD / 2 + row * ROW + (ROW - BAR) / 2)
+            for row, planned in lane.planned
+        ]
+        return DrawnLane(
+            name, timeline_words.note(lane), waiting, y, height, bars, strips, waits, plans
+        )
+
+    def _plan(self, planned: Planned, y: float) -> DrawnPlan:
+        x = self.x(planned.due_at)
+        end = planned.due_at + timedelta(seconds=planned.seconds or 0)
+        width = round(max(self.x(end) - x, PLOT * NARROWEST), 1)
+        name = planned.schedule or f"#{planned.job_id}"
+        return DrawnPlan(
+            planned.job_id,
+            planned.schedule_id,
+            min(x, PLOT - width),
+            y,
+            width,
+            _fitting(f"◇ {name}", width),
+            timeline_words.planned_tip(planned),
+        )
 
     def _wait(self, job: Waiting, y: float) -> DrawnWait:
         end = self.x(self._now)
         x = min(self.x(job.since), end - PLOT * NARROWEST)
         width = round(end - x, 1)
         label = _fitting(f"◌ #{job.job_id}", width)
-        return DrawnWait(job.job_id, x, y, width, label, _waiting_tip(job, self._now))
+        return DrawnWait(job.job_id, x, y, width, label, timeline_words.waiting_tip(job, self._now))
 
     def _bar(self, bar: Bar, y: float, free_from: float) -> DrawnBar:
         """Its wait is drawn as far as the bar before it in its row leaves room."""
@@ -207,7 +241,7 @@ class Drawing:
             wait_x,
             look,
             label if width >= 12 else "",
-            _tip(bar),
+            timeline_words.run_tip(bar),
         )
 
     def _strip(self, strip: Strip, y: float) -> DrawnStrip:
@@ -231,41 +265,3 @@ class Drawing:
 def _fitting(words: str, width: float) -> str:
     """The words, where the width has room for all of them."""
     return words if width >= len(words) * timeline_machines.LETTER + 8 else ""
-
-
-def _note(lane: Lane) -> str:
-    words = []
-    if lane.runs or not lane.waits:
-        words.append(f"{lane.runs:,} run{'' if lane.runs == 1 else 's'}")
-    if lane.failed:
-        words.append(f"{lane.failed:,} failed")
-    return ", ".join(words)
-
-
-def _waiting_tip(job: Waiting, now: datetime) -> str:
-    lines = [
-        f"#{job.job_id} {job.type}",
-        "waits to be tried again" if job.is_retry else "waits, has not started",
-        f"since {clock(job.since)}",
-        f"for {duration(max(0.0, (now - job.since).total_seconds()))} so far",
-    ]
-    if job.reason:
-        lines.append(job.reason)
-    return "\n".join(lines)
-
-
-def _tip(bar: Bar) -> str:
-    word = _WORDS.get(bar.outcome, bar.outcome or "")
-    seconds = (bar.ended_at - bar.started_at).total_seconds()
-    lines = [
-        f"#{bar.job_id} {bar.type}",
-        f"{word}, attempt {bar.number}" if bar.number > 1 else word,
-        f"started {clock(bar.started_at)}",
-        f"ended {clock(bar.ended_at)}" if bar.outcome else "has not ended",
-        f"ran {duration(seconds)}",
-    ]
-    if bar.wait_seconds is not None:
-        lines.append(f"waited {duration(bar.wait_seconds)}")
-    if bar.error:
-        lines.append(bar.error[:200])
-    return "\n".join(lines)

@@ -24,6 +24,7 @@ LANE_WORDS = {
     "user": "User",
 }
 _SHORTEST = timedelta(seconds=10)
+_FARTHEST = timedelta(days=7)
 _LONGEST_NAME = 200
 _MOST_ID = 2**63
 # What stands for the times in an address until they are known; no name of a type is like them.
@@ -89,9 +90,9 @@ class View:
         return self.url({"pair": one, "with": other, "job": None})
 
     def moved_url(self, share: float) -> str:
-        """The window moved by a share of its length; not beyond now."""
+        """The window moved by a share of its length; not beyond now, or where it is already."""
         length = self.window.until - self.window.since
-        until = min(self.window.until + length * share, self.now)
+        until = min(self.window.until + length * share, self._end)
         return self.span_url(until - length, until)
 
     def zoomed_url(self, factor: float) -> str:
@@ -99,8 +100,18 @@ class View:
         length = self.window.until - self.window.since
         wanted = max(_SHORTEST, min(length * factor, timedelta(days=366)))
         middle = self.window.since + length / 2
-        until = min(middle + wanted / 2, self.now)
+        until = min(middle + wanted / 2, self._end)
         return self.span_url(until - wanted, until)
+
+    @property
+    def ahead_url(self) -> str:
+        """As long a window, half of it to come."""
+        half = min(self.window.until - self.window.since, _FARTHEST) / 2
+        return self.span_url(self.now - half, self.now + half)
+
+    @property
+    def _end(self) -> datetime:
+        return max(self.now, self.window.until)
 
     def span_url(self, since: datetime, until: datetime) -> str:
         """That window."""

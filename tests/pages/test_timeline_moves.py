@@ -189,6 +189,7 @@ def test_the_map_is_dragged_by_a_finger_and_large_enough_for_one(day: Day, open_
     busy(day)
     page = open_page(DAY, has_touch=True, width=390)
     since, _ = shown(page)
+    page.evaluate("document.getElementById('map').scrollIntoView({block: 'center'})")
     box = page.locator("#map").bounding_box()
     assert box is not None
     assert box["height"] >= 24
