@@ -18,7 +18,7 @@
     button.classList.add("busy");
     try {
       await htmx.ajax("GET", address, {
-        source: button, target: part(), swap: "outerMorph", push,
+        source: button, target: part(), swap: "outerMorph", push, askedFrom: location.href,
         headers: { "HX-Target": `${part().localName}#${part().id}` },
       });
     } finally {
@@ -26,6 +26,11 @@
     }
   }
   stoker.load = load;
+  // Who went on meanwhile is not brought back.
+  document.addEventListener("htmx:before:swap", (event) => {
+    const { askedFrom } = event.detail.ctx;
+    if (askedFrom && askedFrom !== location.href) event.preventDefault();
+  });
 
   document.addEventListener("click", (event) => {
     if (!event.target.closest?.("#refresh-now") || event.ctrlKey || event.metaKey || event.shiftKey) return;
