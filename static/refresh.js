@@ -5,7 +5,7 @@
   const part = () => document.querySelector(bar().dataset.refreshes);
   const chosen = () => new URLSearchParams(location.search).get("refresh") || USUAL;
   // What the part shows; a look at one batch, say, may have put its own address there.
-  const shown = () => new URL(part().getAttribute("hx-get") ?? location.href, location.href);
+  const shown = () => new URL(part()?.getAttribute("hx-get") ?? location.href, location.href);
 
   function setIn(url, often) {
     if (often === USUAL) url.searchParams.delete("refresh");
@@ -14,6 +14,7 @@
   }
 
   async function load(address, push) {
+    if (!part()) return location.assign(address); // the page says why there is nothing
     const button = document.getElementById("refresh-now");
     button.classList.add("busy");
     try {
