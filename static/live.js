@@ -22,8 +22,12 @@
     const selection = document.getSelection();
     if (selection?.rangeCount && !selection.isCollapsed && selection.containsNode(region, true)) return true;
     const active = document.activeElement;
-    return region.contains(active) && active.matches("input, textarea, select, [contenteditable]");
+    return region.contains(active) && active.matches("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]");
   }
+
+  // The region shows another page of its list meanwhile, or other filters.
+  const isOutdated = ({ sourceElement, request }) =>
+    new URL(sourceElement.getAttribute("hx-get"), location.href).href !== new URL(request.action, location.href).href;
 
   function refresh() {
     clearTimeout(timer);
@@ -71,8 +75,8 @@
     const ctx = event.detail.ctx;
     if (!isOwnRefresh(ctx) || ctx.response.status >= 400) return;
     const region = ctx.sourceElement;
-    if (isBusy(region)) {
-      waiting.add(region); // the reader began to select while the answer was on its way
+    if (isBusy(region) || isOutdated(ctx)) {
+      waiting.add(region); // the reader began to select, or went on, while the answer was on its way
       event.preventDefault();
       return;
     }

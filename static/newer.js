@@ -2,7 +2,7 @@
 // is there, new rows come in; further down, on a later page ([data-later]) or while rows are picked,
 // nothing jumps, and "12 new" leads to them.
 (() => {
-  const PACE_MS = 5000;
+  const PACE_MS = 2000;
   const region = () => document.querySelector("[data-live][data-newest]");
   const rowsOf = (place) => [...(place.querySelector("[data-rows]")?.children ?? [])].filter((row) => row.id);
   const idsOf = (place) => new Set(rowsOf(place).map((row) => row.id));

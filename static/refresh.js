@@ -5,7 +5,7 @@
   const part = () => document.querySelector(bar().dataset.refreshes);
   const chosen = () => new URLSearchParams(location.search).get("refresh") || USUAL;
   // What the part shows; a look at one batch, say, may have put its own address there.
-  const shown = () => new URL(part().getAttribute("hx-get") ?? location.href, location.href);
+  const shown = () => new URL(part()?.getAttribute("hx-get") ?? location.href, location.href);
 
   function setIn(url, often) {
     if (often === USUAL) url.searchParams.delete("refresh");
@@ -14,11 +14,12 @@
   }
 
   async function load(address, push) {
+    if (!part()) return location.assign(address); // the page says why there is nothing
     const button = document.getElementById("refresh-now");
     button.classList.add("busy");
     try {
       await htmx.ajax("GET", address, {
-        source: button, target: part(), swap: "outerMorph", push,
+        source: button, target: part(), swap: "outerMorph", push, askedFrom: location.href,
         headers: { "HX-Target": `${part().localName}#${part().id}` },
       });
     } finally {
@@ -26,6 +27,11 @@
     }
   }
   stoker.load = load;
+  // Who went on meanwhile is not brought back.
+  document.addEventListener("htmx:before:swap", (event) => {
+    const { askedFrom } = event.detail.ctx;
+    if (askedFrom && askedFrom !== location.href) event.preventDefault();
+  });
 
   document.addEventListener("click", (event) => {
     if (!event.target.closest?.("#refresh-now") || event.ctrlKey || event.metaKey || event.shiftKey) return;

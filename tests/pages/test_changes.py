@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import http.client
+import json
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
 
+from app.core import alert_rules, alerts, deliveries, incidents
 from app.core.changes import CHANNEL, ChangeFeed, Full, Viewer
+from app.core.db import sqlalchemy_url
 from app.core.settings import Settings
 from tests.conftest import LiveServer, new_database, wait_until
 
@@ -166,6 +172,53 @@ def test_a_change_that_was_under_way_when_the_first_viewer_came_is_told(
             rest(viewer)
             early.commit()
             assert viewer.wait(5)
+
+
+def test_alerts_deliveries_incidents_and_the_trail_are_told_while_somebody_listens(
+    quiet_url: str, settings: Settings
+) -> None:
+    engine = create_engine(sqlalchemy_url(quiet_url))
+    with psycopg.connect(quiet_url, autocommit=True) as ear, Session(engine) as session:
+        ear.execute(f"LISTEN {CHANNEL}")
+
+        def told() -> set[str]:
+            """Of what, up to a last word of our own."""
+            session.commit()
+            ear.execute(f"NOTIFY {CHANNEL}, 'last'")
+            said = []
+            for notice in ear.notifies(timeout=10):
+                if notice.payload == "last":
+                    break
+                said.append(json.loads(notice.payload)["noun"])
+            return set(said)
+
+        def change_all() -> list[set[str]]:
+            rule = {
+                "kind": "job_failure",
+                "name": str(uuid.uuid4()),
+                "targets": ["ops@example.org"],
+            }
+            alert_rules.create(session, "admin", {**rule, "threshold": 1.0})
+            rules = told()
+            incidents.report(
+                session, source="failure", risk_level="low", fingerprint="f", text="export failed"
+            )
+            reported = told()
+            alerts.evaluate(session, settings)
+            fired = told()
+            (due,) = deliveries.claim(session, 1)
+            deliveries.record(session, due, deliveries.Outcome(200), settings)
+            return [rules, reported, fired, told()]
+
+        ear.execute(
+            "INSERT INTO job (id, task, queue, status, started_at, attempt_started_at, ended_at)"
+            " SELECT number, 'mail', 'q', 'failed', now(), now(), now()"
+            " FROM generate_series(1, 3) AS number"
+        )
+        assert change_all() == [set(), set(), set(), set()]
+        ear.execute("INSERT INTO listener (id, until) VALUES (gen_random_uuid(), now() + '1 hour')")
+        assert change_all() == [{"audit"}, {"incident"}, {"alert"}, {"delivery"}]
+    engine.dispose()
 
 
 def test_places_are_limited_and_given_back(feed: ChangeFeed) -> None:

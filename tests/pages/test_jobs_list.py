@@ -288,7 +288,7 @@ def test_a_hand_written_refresh_shows_what_came_since(open_page: Open, session: 
     page = open_page("/jobs")
 
     add_job(session, 2, minutes=0)
-    page.locator("#jobs-refresh").click()
+    page.locator("#refresh-now").click()
 
     expect(page.locator("#row-2")).to_be_visible()
 

@@ -119,7 +119,10 @@ def test_a_page_that_is_opened_meanwhile_says_what_is_away(
     expect(page.locator("#job-batch_a")).to_be_visible()
 
 
-PAGES = ("/", "/timeline", "/jobs", "/history", "/queue", "/failures")
+PAGES = (
+    "/", "/timeline", "/jobs", "/history", "/queue", "/failures", "/schedules", "/events", "/stats",
+    "/platform/jobs/", "/alerts", "/webhooks", "/audit",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("path", PAGES)
