@@ -19,13 +19,15 @@ from flask_wtf.csrf import CSRFError
 from app.api.errors import is_api_request
 from app.core import audit, keys, sessions
 from app.core.errors import Forbidden, Unauthenticated
-from app.core.users import Actor, actor_of, authorize
+from app.core.users import Actor, actor_of, authorize, read_only
 from app.extensions import csrf, current_settings, db
 
 __all__ = ["authorize", "needs", "public", "register", "session_cookie"]
 
 View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
 
+# Where readers may write though nothing else may be changed: their sign-out, look and saved views.
+_PERSONAL = ("sign_in.", "preferences.", "views.")
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 
@@ -72,7 +74,15 @@ def _identify() -> ResponseReturnValue | None:
             _require_scope(g.actor)
     if request.method not in _SAFE_METHODS:
         _refuse_other_sites()
+        if current_settings().read_only_pages and g.actor is not None and not _is_personal():
+            raise Forbidden("This dashboard is read-only: it shows, and changes nothing.")
     return None
+
+
+def _is_personal() -> bool:
+    """Whether a view only reads, for all its method, or changes no more than how its reader sees things."""
+    endpoint = request.endpoint or ""
+    return getattr(_view(), "scope", None) == "read" or endpoint.startswith(_PERSONAL)
 
 
 def _is_public() -> bool:
@@ -108,6 +118,8 @@ def _actor_by_cookie() -> Actor | None:
     browser = sessions.get(db.session(), cookie, idle_hours=current_settings().session_idle_hours)
     actor = actor_of(browser.user) if browser is not None else None
     db.session.commit()
+    if actor is not None and current_settings().read_only_pages:
+        return read_only(actor)
     return actor
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, func
+from sqlalchemy import ColumnElement, func, literal_column
 from sqlalchemy.orm import Session
 
 from app.core.models import Job
@@ -73,19 +73,27 @@ def fingerprint(task: str, error_type: str, shape: str) -> str:
 
 
 def has_fingerprint(asked: str) -> ColumnElement[bool]:
-    """Jobs of the group, as a condition; no index serves it, so it comes beside others that one does."""
-    line = func.split_part(func.ltrim(func.coalesce(Job.error_message, "")), "\n", 1)
-    shape = func.regexp_replace(
-        func.regexp_replace(line, "[0-9a-fA-F]{8,}", "#", "g"), "[0-9]+", "#", "g"
+    """Jobs of the group, as a condition that the index of those that failed serves: word for word."""
+    line_end: ColumnElement[str] = literal_column("chr(10)")
+    separator: ColumnElement[str] = literal_column("chr(31)")
+    nothing: ColumnElement[str] = literal_column("''")
+    line = func.split_part(
+        func.ltrim(func.coalesce(Job.error_message, nothing)), line_end, literal_column("1")
     )
-    words = func.concat(
-        Job.task,
-        _SEPARATOR,
-        func.coalesce(Job.error_type, ""),
-        _SEPARATOR,
-        func.left(shape, _LONGEST_SHAPE),
+    shape = line
+    for pattern in ("'[0-9a-fA-F]{8,}'", "'[0-9]+'"):
+        said: list[ColumnElement[str]] = [literal_column(each) for each in (pattern, "'#'", "'g'")]
+        shape = func.regexp_replace(shape, *said)
+    parts: tuple[Any, ...] = (
+        separator,
+        func.coalesce(Job.error_type, nothing),
+        separator,
+        func.left(shape, literal_column(str(_LONGEST_SHAPE))),
     )
-    return func.md5(words) == asked
+    words_of_it: ColumnElement[str] = Job.task.expression
+    for part in parts:
+        words_of_it = words_of_it.op("||")(part)
+    return func.md5(words_of_it) == asked
 
 
 def find(

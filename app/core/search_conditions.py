@@ -146,7 +146,8 @@ def _filtered(search: Search, filters: Filters) -> Search:
     if filters.has_error is not None:
         search = search.with_error() if filters.has_error else search.where(~HAS_ERROR)
     if filters.error_fingerprint is not None:
-        search = search.where(failures.has_fingerprint(filters.error_fingerprint))
+        kind = failures.has_fingerprint(filters.error_fingerprint)
+        search = search.of(frozenset({"failed"})).where(kind)
     if filters.min_duration is not None:
         search = _with_duration(search, ">=", filters.min_duration)
     if filters.max_duration is not None:
@@ -168,7 +169,11 @@ def _with_term(search: Search, term: Term, dialect: Dialect, now: datetime) -> S
             condition = column == names[0] if len(names) == 1 else column.in_(names)
             return search.where(_negated(condition, term))
         case "lock" | "queueing_lock":
-            return search.where_loose(_negated(_COLUMNS[term.field].in_(term.names()), term))
+            named = _COLUMNS[term.field].in_(term.names())
+            # The indexes have those with a lock alone.
+            if term.is_negated:
+                return search.where_loose(_negated(named, term))
+            return search.where(named)
         case "fingerprint":
             return _with_fingerprint(search, term)
         case "bulk":
@@ -231,11 +236,11 @@ def _time_condition(term: Term, now: datetime) -> ColumnElement[bool]:
 
 
 def _with_fingerprint(search: Search, term: Term) -> Search:
-    """Failures of a kind: read from the newest that failed, which have an index."""
+    """Failures of a kind: those that failed have an index of it."""
     kinds = or_(*(failures.has_fingerprint(name.lower()) for name in term.names()))
     if term.is_negated:
         return search.where_loose(~kinds)
-    return search.of(frozenset({"failed"})).where_loose(kinds)
+    return search.of(frozenset({"failed"})).where(kinds)
 
 
 def _with_bulk(search: Search, term: Term) -> Search:

@@ -93,6 +93,11 @@ class Settings(BaseSettings):
         5.0, description="Statement time-out of a page's or an API call's queries."
     )
     pool_size: int = Field(10, ge=1, le=200, description="Database connections per web process.")
+    read_only_pages: bool = Field(
+        False,
+        description="Whether browsers may only look: the pages change nothing and offer no action, whoever "
+        "is signed in. API keys and commands work as ever.",
+    )
     session_days: float = Field(7.0, gt=0, le=90, description="How long a browser stays signed in.")
     session_idle_hours: float = Field(
         48.0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -29,17 +29,21 @@ OPERATING_ROLES = tuple(
 
 @dataclass(frozen=True)
 class Actor:
-    """Whoever makes this request: a user, through a key or through a signed-in browser."""
+    """Whoever makes this request: a user, through a key or through a signed-in browser.
+
+    `scopes` are what it may do; it sees what `seen` lets it see besides: where nothing may be changed.
+    """
 
     user_id: int
     name: str
     scopes: frozenset[str]
     key_id: int | None = None
+    seen: frozenset[str] = frozenset()
 
     @property
     def owner_filter(self) -> int | None:
         """Whose things it sees: its own, or (None) everybody's."""
-        return None if self.scopes & {"operate", "admin"} else self.user_id
+        return None if (self.scopes | self.seen) & {"operate", "admin"} else self.user_id
 
     @property
     def owner_name(self) -> str | None:
@@ -60,12 +64,17 @@ def actor_of(user: User, key: ApiKey | None = None) -> Actor:
     return Actor(user.id, user.name, frozenset(scopes), key.id if key else None)
 
 
+def read_only(actor: Actor) -> Actor:
+    """The same, who sees what it saw and may change nothing."""
+    return replace(actor, scopes=actor.scopes & {"read"}, seen=actor.scopes)
+
+
 def authorize(actor: Actor, action: str, owner_id: int | None = None) -> None:
     """Let `actor` do `action` (a scope) to something of `owner_id`'s, or raise.
 
     Raises Forbidden without the scope, and NotFound for somebody else's things.
     """
-    if action not in actor.scopes:
+    if action not in actor.scopes | actor.seen:
         raise Forbidden(f"This needs the scope '{action}', which you do not have.")
     if owner_id is not None and actor.owner_filter not in (None, owner_id):
         raise NotFound("There is no such thing.")

@@ -81,5 +81,5 @@ def register(app: Flask) -> None:
 
 
 def _open_to_the_reader() -> tuple[Entry, ...]:
-    scopes = g.actor.scopes if g.get("actor") else frozenset()
+    scopes = g.actor.scopes | g.actor.seen if g.get("actor") else frozenset()
     return tuple(entry for entry in ENTRIES if entry.needs in scopes)

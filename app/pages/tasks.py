@@ -14,15 +14,12 @@ from app.core import tasks
 from app.core.defer import Terms, defer, read_terms
 from app.core.errors import (
     Conflict,
-    Forbidden,
     Invalid,
     LimitReached,
     NotFound,
     Refused,
     StokerError,
 )
-from app.core.tasks import TaskSpec
-from app.core.users import authorize
 from app.extensions import current_settings, db
 from app.pages.typed_times import address, moment
 
@@ -100,20 +97,12 @@ def _page(at_fault: str | None = None, refusal: StokerError | None = None) -> st
         tasks=[
             (spec, list(_fields(spec.arguments)), request.form if spec.name == at_fault else {})
             for spec in tasks.TASKS.values()
-            if spec.is_deferrable and _may_start(spec)
+            if spec.is_deferrable and spec.scope in g.actor.scopes
         ],
         at_fault=at_fault,
         refusal=refusal,
         is_about_terms=refusal is not None and refusal.param in Terms.model_fields,
     )
-
-
-def _may_start(spec: TaskSpec) -> bool:
-    try:
-        authorize(g.actor, spec.scope)
-    except Forbidden:
-        return False
-    return True
 
 
 def _given(asked: type[BaseModel], prefix: str = "") -> dict[str, Any]:

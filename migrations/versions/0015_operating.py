@@ -1,4 +1,6 @@
-"""The rows of one run of the retention belong together; counts of ended jobs that only grow; alerts of schedules."""
+"""The rows of one run of the retention belong together; counts of ended jobs that only grow; alerts of schedules;
+jobs are found by their locks and by the kind of their failure.
+"""
 
 from __future__ import annotations
 
@@ -46,12 +48,23 @@ ALTER TABLE alert_rule ADD CONSTRAINT alert_rule_kind_check CHECK (kind IN
      'late_run', 'missed_runs'))
 """
 
+FINGERPRINT = (
+    "md5(task || chr(31) || COALESCE(error_type, '') || chr(31) || left(regexp_replace(regexp_replace("
+    "split_part(ltrim(COALESCE(error_message, '')), chr(10), 1), '[0-9a-fA-F]{8,}', '#', 'g'),"
+    " '[0-9]+', '#', 'g'), 200))"
+)
+INDEXES = f"""
+CREATE INDEX job_lock_idx ON job (lock, created_at, id) WHERE lock IS NOT NULL;
+CREATE INDEX job_queueing_lock_idx ON job (queueing_lock, created_at, id) WHERE queueing_lock IS NOT NULL;
+CREATE INDEX job_fingerprint_idx ON job (({FINGERPRINT}), created_at, id) WHERE status = 'failed'
+"""
+
 
 def upgrade() -> None:
     op.execute("ALTER TABLE retention_run ADD COLUMN run_id BIGINT")
     op.execute(EARLIER)
     op.execute(ENDED)
-    for statement in KINDS.strip().split(";\n"):
+    for statement in (KINDS.strip() + ";\n" + INDEXES.strip()).split(";\n"):
         op.execute(statement)
 
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session
 
-from app.core import job_lists, job_search, job_types, search_conditions
+from app.core import failures, job_lists, job_search, job_types, search_conditions
 from app.core.job_lists import Wanted
 from app.core.job_matching import COUNT_LIMIT, Matching
 from app.core.job_orders import Sort
@@ -23,7 +23,7 @@ JOBS = 20_000
 # Enough that an index is worth its while, all in the partition of the present month.
 SEED = f"""
 INSERT INTO job (id, created_at, task, queue, arguments, owner_name, model, worker_name, status,
-                 attempts, progress, started_at, ended_at, run_ms, error_message)
+                 attempts, progress, started_at, ended_at, run_ms, error_message, lock, queueing_lock)
 SELECT n, now() - n * interval '1 ms', 'type_' || n % 20, 'queue_' || n % 5,
        jsonb_build_object('customer', n), 'user_' || n % 50, 'model_' || n % 5,
        'worker ' || n % 10,
@@ -32,7 +32,8 @@ SELECT n, now() - n * interval '1 ms', 'type_' || n % 20, 'queue_' || n % 5,
        1, CASE WHEN n < 90 THEN n % 90 ELSE 100 END,
        CASE WHEN n NOT BETWEEN 30 AND 89 THEN now() - n * interval '1 ms' END,
        CASE WHEN n >= 90 THEN now() - n * interval '1 ms' + interval '1 s' END,
-       n % 70000 * 3, CASE WHEN n % 50 = 0 THEN 'error ' || n END
+       n % 70000 * 3, CASE WHEN n % 50 = 0 THEN 'error ' || n END,
+       CASE WHEN n % 20 = 3 THEN 'lock_' || n % 100 END, CASE WHEN n % 20 = 3 THEN 'one_' || n % 100 END
 FROM generate_series(1, {JOBS}) AS n;
 INSERT INTO job_search (job_id, job_created_at, words)
 SELECT id, created_at, stoker_words(id, task, owner_name, arguments) || ' ' || md5(id::text)
@@ -42,6 +43,8 @@ SELECT 1, id, task, id, created_at FROM job WHERE id BETWEEN 15000 AND 15300;
 INSERT INTO bulk_item (bulk_id, job_id, task, found_id, found_created_at)
 SELECT 2, id, task, id, created_at FROM job WHERE id > {JOBS - COUNT_LIMIT - 500};
 """
+
+KIND = failures.fingerprint("type_0", "", "error #")
 
 FILTERS: dict[str, Matching] = {
     "all": Matching(),
@@ -81,6 +84,11 @@ SEARCHES = [
     "bulk:2",
     "bulk:2 type:type_3",
     "bulk:2 status:failed",
+    "lock:lock_43",
+    "lock:lock_3,lock_23 status:completed",
+    "queueing_lock:one_43 type:type_3",
+    f"fingerprint:{KIND}",
+    f"fingerprint:{KIND} user:user_0",
 ]  # fmt: skip
 
 
@@ -185,3 +193,30 @@ def test_the_filters_by_time_and_duration_are_served_by_indexes(history: Engine)
 
 def test_the_types_are_found_by_a_walk_over_the_index(history: Engine) -> None:
     check_plans(history, job_types.list_types)
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        ("lock:lock_43", "_lock_created_at_id_idx"),
+        ("queueing_lock:one_43", "_queueing_lock_created_at_id_idx"),
+        (f"fingerprint:{KIND}", "_md5_created_at_id_idx"),
+    ],
+)
+def test_locks_and_kinds_of_failures_are_found_by_their_own_index(
+    history: Engine, query: str, index: str
+) -> None:
+    search = search_conditions.read(query, Filters(), owner_name=None)
+    with statements(history) as seen, Session(history) as session:
+        found = job_search.find(session, search, Wanted())
+    assert found.page.total_is_exact
+    assert found.page.total == 200
+    assert found.back_to is None
+    with history.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        plans = [
+            "\n".join(row[0] for row in driver.execute("EXPLAIN " + statement, parameters))
+            for statement, parameters in seen
+            if "FROM job" in statement
+        ]
+    assert any(index in plan for plan in plans), plans

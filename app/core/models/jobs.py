@@ -28,6 +28,12 @@ from app.core.models.base import Base, CreatedAt
 
 JOB_STATUSES = ("pending", "retrying", "running", "completed", "failed", "cancelled")
 JOB_FINAL = ("completed", "failed", "cancelled")
+# What names a kind of failure (app.core.failures): the task, the error's type and the shape of its first line.
+_FINGERPRINT = (
+    "md5((((task || chr(31)) || COALESCE(error_type, ''::text)) || chr(31)) || \"left\"(regexp_replace("
+    "regexp_replace(split_part(ltrim(COALESCE(error_message, ''::text)), chr(10), 1),"
+    " '[0-9a-fA-F]{8,}'::text, '#'::text, 'g'::text), '[0-9]+'::text, '#'::text, 'g'::text), 200))"
+)
 
 
 class Job(Base):
@@ -116,6 +122,23 @@ class Job(Base):
             "retried_from",
             "created_at",
             postgresql_where=text("retried_from IS NOT NULL"),
+        ),
+        Index(
+            "job_lock_idx", "lock", "created_at", "id", postgresql_where=text("lock IS NOT NULL")
+        ),
+        Index(
+            "job_queueing_lock_idx",
+            "queueing_lock",
+            "created_at",
+            "id",
+            postgresql_where=text("queueing_lock IS NOT NULL"),
+        ),
+        Index(
+            "job_fingerprint_idx",
+            text(_FINGERPRINT),
+            "created_at",
+            "id",
+            postgresql_where=text("status = 'failed'"),
         ),
         CheckConstraint(f"status IN {JOB_STATUSES}", name="status"),
         {"postgresql_partition_by": "RANGE (created_at)"},
