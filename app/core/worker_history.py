@@ -79,10 +79,11 @@ def list_lives(session: Session, worker: Worker, owner_name: str | None) -> list
         .order_by(Worker.started_at.desc(), Worker.id)
         .limit(MOST_LIVES)
     ).all()
-    return [Life(each, _count(session, each, owner_name)) for each in found]
+    return [Life(each, count_jobs(session, each, owner_name)) for each in found]
 
 
-def _count(session: Session, worker: Worker, owner_name: str | None) -> int:
+def count_jobs(session: Session, worker: Worker, owner_name: str | None) -> int:
+    """Of how many jobs it ran the latest attempt, up to COUNT_LIMIT + 1."""
     looked = _looked_at(worker, owner_name).c
     some: Select[Any] = select(literal_column("1")).where(
         *_in_life(worker, looked.attempt_started_at)

@@ -17,7 +17,7 @@ from app.core.search_conditions import Search
 from app.core.search_syntax import Term
 from app.core.status import API
 from app.pages.display import there, zone_word
-from app.pages.typed_times import address, field, moment
+from app.pages.typed_times import field, moment
 from app.pages.window import DATES, RANGES
 
 _STATUSES = {

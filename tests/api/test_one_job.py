@@ -61,6 +61,7 @@ ATTEMPT_FIELDS = [
     "worker_id",
     "duration_seconds",
     "result",
+    "milestones",
 ]
 LOG_FIELDS = ["job_id", "logs", "total", "has_more"]
 LINE_FIELDS = ["timestamp", "level", "message", "context", "attempt_number"]

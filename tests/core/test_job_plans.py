@@ -5,17 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
 import pytest
 from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session
 
-from app.core import failures, job_lists, job_search, job_types, search_conditions
+from app.core import (
+    failures,
+    job_lists,
+    job_search,
+    job_types,
+    search_conditions,
+    worker_history,
+)
 from app.core.job_lists import Wanted
 from app.core.job_matching import COUNT_LIMIT, Matching
 from app.core.job_orders import Sort
-from app.core.models import Job
+from app.core.models import Job, Worker
 from app.core.search_conditions import Filters
 
 JOBS = 20_000
@@ -220,3 +228,15 @@ def test_locks_and_kinds_of_failures_are_found_by_their_own_index(
             if "FROM job" in statement
         ]
     assert any(index in plan for plan in plans), plans
+
+
+@pytest.mark.parametrize("owner_name", [None, "user_7"])
+def test_what_a_worker_ran_is_found_by_its_name(history: Engine, owner_name: str | None) -> None:
+    began = datetime.now(UTC) - timedelta(days=1)
+    worker = Worker(name="worker 3", host="gpu1", kind="worker", started_at=began, stopped_at=None)
+
+    def read(session: Session) -> None:
+        worker_history.list_jobs(session, worker, owner_name)
+        worker_history.count_jobs(session, worker, owner_name)
+
+    check_plans(history, read)
