@@ -33,7 +33,11 @@
     if (!form) return;
     const query = new URLSearchParams(location.search);
     for (const control of form.querySelectorAll("[name]")) {
-      if (control !== document.activeElement || control.tagName === "SELECT") control.value = query.get(control.name) ?? "";
+      if (control.name === "zone") continue;
+      const said = query.get(control.name.replace(/-at$/, "")) ?? "";
+      // A day alone: the server has said it as a time.
+      if (control.type === "datetime-local") { if (said.length !== 10) control.value = stoker.field(said); }
+      else if (control !== document.activeElement || control.tagName === "SELECT") control.value = said;
     }
     $("jobs-q-clear").hidden = !$("jobs-q").value;
   }
@@ -70,7 +74,8 @@
     const { sourceElement, request } = event.detail.ctx;
     if (sourceElement.id !== "jobs-q" && sourceElement.id !== "jobs-filters") return;
     const range = request.body.get("range");
-    const isUnasked = { from: range !== "dates", to: range !== "dates", time: !range };
+    const isUnasked = { time: !range };
+    for (const name of ["from", "to", "from-at", "to-at", "zone"]) isUnasked[name] = range !== "dates";
     for (const [name, value] of [...request.body]) if (!value || isUnasked[name]) request.body.delete(name);
   });
   document.addEventListener("change", (event) => {

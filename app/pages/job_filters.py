@@ -16,7 +16,6 @@ from app.core.job_orders import Order, Sort
 from app.core.search_conditions import Search
 from app.core.search_syntax import Term
 from app.core.status import API
-from app.pages.display import there, zone_word
 from app.pages.typed_times import field, moment
 from app.pages.window import DATES, RANGES
 
@@ -178,16 +177,10 @@ class JobFilters:
         if self.range in _AGES:
             return _AGES[self.range][2]
         if self.since and self.until:
-            return f"{_minute(self.since)} to {_minute(self.until)} {zone_word(self.until)}"
+            return span(self.since, self.until)
         at, word = (self.since, "since") if self.since else (self.until, "until")
         assert at is not None
-        return f"{word} {_minute(at)} {zone_word(at)}"
-
-    def from_field(self) -> str:
-        return field(self.since) if self.since else ""
-
-    def to_field(self) -> str:
-        return field(self.until) if self.until else ""
+        return f"{word} {at_minute(at)}"
 
     def _chip(self, term: Term) -> Chip:
         rest = f"{self.q[: term.begin]} {self.q[term.end :]}"
@@ -212,7 +205,7 @@ class JobFilters:
     def given(self) -> dict[str, str]:
         """What is not empty, by its name in the address."""
         every = {name: getattr(self, name) for name in _TEXTS}
-        every |= {"from": self.from_field(), "to": self.to_field()}
+        every |= {"from": address(self.since), "to": address(self.until)}
         return {name: value for name, value in every.items() if value}
 
     def with_own_type(self, types: Sequence[str]) -> list[str]:
@@ -222,10 +215,6 @@ class JobFilters:
 
 # What the address has as it is.
 _TEXTS = tuple(each.name for each in fields(JobFilters) if each.name not in ("since", "until"))
-
-
-def _minute(at: datetime) -> str:
-    return f"{there(at):%Y-%m-%d %H:%M}"
 
 
 def _one_of(value: str, name: str, known: Collection[str]) -> None:
