@@ -16,7 +16,7 @@ from app.core.job_orders import Order, Sort
 from app.core.search_conditions import Search
 from app.core.search_syntax import Term
 from app.core.status import API
-from app.pages.typed_times import field, moment
+from app.pages.typed_times import address, at_minute, moment, span
 from app.pages.window import DATES, RANGES
 
 _STATUSES = {
