@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.core import queue_pauses, saved_views, users
+from app.core import bulk_items, queue_pauses, saved_views, users
 from app.core.models import AuditEntry, Worker
 from app.core.settings import Settings
 from tests.pages import (
@@ -54,11 +54,16 @@ PAGES = {
     "webhooks": "/webhooks",
     "dead-letters": "/webhooks/dead-letters",
     "audit": "/audit",
+    "storage": "/storage",
+    "clean-up": "/storage/clean-up",
+    "bulk-actions": "/jobs/bulk-actions",
+    "bulk-action": "/jobs/{bulk}",
+    "worker": "/queue/workers/{worker}",
     "views": "/views",
     "api": "/openapi",
 }
 
-_JOB, _EXPORT = 900_001, 900_002
+_JOB, _EXPORT, _BULK = 900_001, 900_002, 900_003
 _TRACEBACK = """Traceback (most recent call last):
   File "shop/exports.py", line 88, in write_rows
     file.write(line)
@@ -98,6 +103,8 @@ def fill(session: Session, settings: Settings) -> dict[str, str]:
         "batch": batches[0],
         "other_batch": batches[1],
         "schedule": schedule,
+        "bulk": str(_BULK),
+        "worker": str(UUID(int=11)),
     }
 
 
@@ -119,6 +126,7 @@ def _add_jobs(session: Session) -> None:
     )  # fmt: skip
     for level, said in _LOG:
         job_seed.add_line(session, _EXPORT, said, level)
+    _add_bulk_action(session)
     now = datetime.now(UTC)
     for number, (task, queue, priority) in enumerate(
         (("run_batch", "model:qwen3-8b", 10), ("backup", "tasks", 0), ("batch_audit", "tasks", -5))
@@ -130,6 +138,21 @@ def _add_jobs(session: Session) -> None:
     queue_pauses.pause(
         session, "model:qwen3-8b", "The new weights are being copied", "ada", models=("qwen3-8b",)
     )
+    session.commit()
+
+
+def _add_bulk_action(session: Session) -> None:
+    """A retry of what failed, of which two were left out."""
+    job_seed.add_job(
+        session, _BULK, task="bulk", queue="tasks", minutes=25, owner_name="ada",
+        arguments={"action": "retry", "filter": {"status": "failed"}, "scopes": ["submit"]},
+        result={"action": "retry", "matching": 3, "done": 1, "skipped": 2, "errors": []},
+        items_done=3, items_total=3, message="1 of 3 retried, 2 skipped",
+    )  # fmt: skip
+    retry = record_seed.add_job(session, "completed", minutes=20, retried_from=_EXPORT)
+    bulk_items.record_done(session, _BULK, (_EXPORT, "export"), retry)
+    for number in (4302, 4310):
+        bulk_items.record_skipped(session, _BULK, (number, "run_batch"), "Its batch is gone.")
     session.commit()
 
 

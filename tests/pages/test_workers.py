@@ -101,6 +101,8 @@ def test_a_user_sees_only_their_own_jobs_of_it(session: Session, sign_in: SignIn
     assert "<b>w</b>" not in page
 
 
-@pytest.mark.parametrize("worker", ["0b0e1f52-7c52-4f7e-9a3a-3c1d5a2f9e10", "x", "..%2f", "0" * 400])
+@pytest.mark.parametrize(
+    "worker", ["0b0e1f52-7c52-4f7e-9a3a-3c1d5a2f9e10", "x", "..%2f", "0" * 400]
+)
 def test_a_worker_that_is_not_there_is_a_404(sign_in: SignIn, worker: str) -> None:
     assert sign_in().get(f"/queue/workers/{worker}").status_code == 404
