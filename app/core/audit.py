@@ -20,8 +20,8 @@ MOST_EXPORTED = 100_000
 
 _CURSOR = "audit"
 _PART = 1000
-# What is done to these, pages hear of anyway.
-_TOLD_ANYWAY = ("batch", "job", "queue", "schedule")
+# What is done to these, pages hear of anyway, or it happens too often to have every page look again.
+_NOT_TOLD = ("batch", "file", "job", "queue", "schedule", "session", "sign_in_link")
 _KEY = " (key "
 # Word for word as its index has it.
 _person_of_entry = func.split_part(
@@ -47,7 +47,7 @@ def record(session: Session, actor: str, action: str, object_id: str, details: s
             address=_address.get(),
         )
     )
-    if action.partition(".")[0] not in _TOLD_ANYWAY:
+    if action.partition(".")[0] not in _NOT_TOLD:
         listening.tell(session, "audit")
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from app.core import cursors
 from app.core.models import BulkItem, Job
 from app.core.sql import statement
+from app.core.stats import StatsCache
 
 DONE = "done"
 SKIPPED = "skipped"
@@ -26,6 +27,10 @@ _PART = 1000
 # What names one job or another thing, in the sentence of a refusal.
 _NAMES = re.compile(r"'[^']*'|\b(?:batch_|file-)\w+|\b\d+\b")
 _KINDS = {DONE: (int,), SKIPPED: (str, int)}
+
+
+# What is counted in no time is counted anew each time.
+_PATIENCE = 20.0
 
 
 @dataclass(frozen=True)
@@ -94,8 +99,17 @@ def recorded(session: Session, bulk_id: int) -> set[int]:
     return set(session.scalars(select(BulkItem.job_id).where(BulkItem.bulk_id == bulk_id)))
 
 
+_tallies = StatsCache[Tally](patience=_PATIENCE)
+_counts = StatsCache[dict[int, tuple[int, int]]](patience=_PATIENCE)
+
+
 def tally(session: Session, bulk_id: int) -> Tally:
-    """How far it has come, and why it skipped what."""
+    """How far it has come, and why it skipped what; of very many not at every refresh."""
+    key = (session.get_bind(), bulk_id)
+    return _tallies.get(key, lambda: _tally(session, bulk_id))
+
+
+def _tally(session: Session, bulk_id: int) -> Tally:
     rows = session.execute(statement("bulk_items", "tally"), {"bulk_id": bulk_id}).all()
     done = next((row for row in rows if row.kind is None), None)
     return Tally(
@@ -106,7 +120,12 @@ def tally(session: Session, bulk_id: int) -> Tally:
 
 
 def counts(session: Session, bulk_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
-    """How many jobs of each action were done, and skipped."""
+    """How many jobs of each action were done, and skipped; of very many not at every refresh."""
+    key = (session.get_bind(), *bulk_ids)
+    return _counts.get(key, lambda: _count(session, bulk_ids))
+
+
+def _count(session: Session, bulk_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
     rows = session.execute(statement("bulk_items", "counts"), {"ids": list(bulk_ids)})
     return {row.bulk_id: (row.done, row.skipped) for row in rows}
 

@@ -26,12 +26,10 @@ from app.core.models import Batch, Request, Result, RetentionRun, Suspect
 from app.core.models.base import Base
 from app.core.partitions import Partition
 from app.core.retention_rules import RULES, Rule, batch_is_over, file_is_over
-from app.core.retention_runs import STOPPED
+from app.core.retention_runs import ONLY_RUN_KEY, STOPPED
 from app.core.settings import Settings
 
 CHUNK = 2000
-# Of the database-wide advisory lock that lets one run at a time.
-_KEY = 4_080_113_721
 _DROP_TRIES = 20
 
 _log = structlog.get_logger("retention")
@@ -102,7 +100,7 @@ def _own_session(settings: Settings) -> Iterator[Session]:
 def _only_run(session: Session, is_dry: bool) -> Iterator[None]:
     """The connection's end lets the lock go."""
     if not is_dry:
-        if not session.scalar(select(func.pg_try_advisory_lock(_KEY))):
+        if not session.scalar(select(func.pg_try_advisory_lock(ONLY_RUN_KEY))):
             raise Conflict("Another run of the retention goes on; it does the same.")
         # Whoever began these is dead, or it would hold the lock.
         session.execute(

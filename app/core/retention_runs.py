@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
@@ -58,6 +58,10 @@ def last_runs(session: Session, settings: Settings) -> list[dict[str, Any]]:
         }
         for rule in RULES.values()
     ]
+
+
+# Of the database-wide advisory lock that lets one run at a time.
+ONLY_RUN_KEY = 4_080_113_721
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,9 @@ def _run(number: int, tables: Iterable[RetentionRun]) -> Run:
 
 
 def goes_on(session: Session) -> bool:
-    """Whether a run is under way, as far as its rows say."""
-    last = select(RetentionRun).order_by(RetentionRun.id.desc()).limit(1)
-    row = session.scalar(last)
-    return row is not None and row.ended_at is None and row.error is None
+    """Whether a run is under way: its lock is held for as long as its process lives."""
+    held = text(
+        "SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 0 AND objid = :key AND granted"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    return session.execute(held, {"key": ONLY_RUN_KEY}).first() is not None

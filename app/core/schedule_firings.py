@@ -35,8 +35,9 @@ MOST_COUNTED = 1000
 # Of a schedule whose overlap policy is `queue`, so many jobs wait at most.
 MOST_WAITING = 10
 
-# Why there is no job, where a schedule's own policy for overlaps wants none (patterns of LIKE).
-BY_POLICY = ("Its job % has not ended.", "% of its jobs wait already.")
+# Why there is no job, where a schedule's own policy for overlaps, or who paused it, wanted none (patterns
+# of LIKE).
+BY_POLICY = ("Its job % has not ended.", "% of its jobs wait already.", "paused by %")
 
 _ONE = timedelta(microseconds=1)
 # The pause before a planned time is looked for in this much.

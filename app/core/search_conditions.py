@@ -38,6 +38,9 @@ _COMPARISONS: dict[str, Any] = {
     "<=": lambda column, value: column <= value,
 }
 
+# Of a lock that an index has.
+LONGEST_INDEXED = 500
+
 
 @dataclass(frozen=True)
 class Filters:
@@ -169,11 +172,14 @@ def _with_term(search: Search, term: Term, dialect: Dialect, now: datetime) -> S
             condition = column == names[0] if len(names) == 1 else column.in_(names)
             return search.where(_negated(condition, term))
         case "lock" | "queueing_lock":
-            named = _COLUMNS[term.field].in_(term.names())
-            # The indexes have those with a lock alone.
-            if term.is_negated:
+            column, names = _COLUMNS[term.field], term.names()
+            named = column.in_(names)
+            # The indexes have locks of ordinary length alone: they are an app's own words.
+            if term.is_negated or any(len(name) > LONGEST_INDEXED for name in names):
                 return search.where_loose(_negated(named, term))
-            return search.where(named)
+            return search.where(
+                and_(func.length(column) <= literal_column(str(LONGEST_INDEXED)), named)
+            )
         case "fingerprint":
             return _with_fingerprint(search, term)
         case "bulk":

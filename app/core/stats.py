@@ -191,7 +191,9 @@ class StatsCache(Generic[Answer]):
                 seconds = min(seconds, (now - began) * self._patience)
             if self._lasts is not None:
                 seconds = min(seconds, self._lasts(answer))
-            place.answer = (began, now + seconds, answer)
+            # Two may compute at once where one takes long: what was begun later stays.
+            if place.answer is None or place.answer[0] <= began:
+                place.answer = (began, now + seconds, answer)
             return answer
         finally:
             if is_mine:

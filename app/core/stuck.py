@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from procrastinate import exceptions
+from psycopg.errors import UniqueViolation
 from sqlalchemy.orm import Session
 
 from app.core import other_workers, recovery
@@ -70,7 +71,7 @@ def put_back(session: Session, settings: Settings, job_id: str, actor: Actor) ->
     try:
         recovery.put_back(session, job.id)
     except exceptions.ProcrastinateException as fault:
-        if queueing_lock is None:
+        if queueing_lock is None or not isinstance(fault.__cause__, UniqueViolation):
             raise
         raise Conflict(
             f"Another job waits with its queueing lock {queueing_lock!r}, so this one can't be put back:"

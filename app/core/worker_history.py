@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.core.errors import NotFound
 from app.core.models import Job, Worker
+from app.core.stats import StatsCache
 
 MOST_JOBS = 50
 MOST_LIVES = 20
@@ -20,6 +22,8 @@ MOST_LIVES = 20
 COUNT_LIMIT = 1000
 # So many of the newest jobs of its name are looked at; they are read one by one.
 LOOKED_AT = 5000
+
+_counts = StatsCache[int](patience=20.0)
 
 _COLUMNS: tuple[Any, ...] = (
     Job.id,
@@ -79,7 +83,16 @@ def list_lives(session: Session, worker: Worker, owner_name: str | None) -> list
         .order_by(Worker.started_at.desc(), Worker.id)
         .limit(MOST_LIVES)
     ).all()
-    return [Life(each, count_jobs(session, each, owner_name)) for each in found]
+    return [
+        Life(
+            each,
+            _counts.get(
+                (session.get_bind(), each.id, owner_name),
+                partial(count_jobs, session, each, owner_name),
+            ),
+        )
+        for each in found
+    ]
 
 
 def count_jobs(session: Session, worker: Worker, owner_name: str | None) -> int:
@@ -99,10 +112,12 @@ def _looked_at(worker: Worker, owner_name: str | None) -> Subquery:
     wanted = [Job.worker_name == worker.name]
     if worker.stopped_at is not None:
         wanted.append(Job.created_at <= worker.stopped_at)
-    if owner_name is not None:
-        wanted.append(Job.owner_name == owner_name)
     newest = select(*_COLUMNS).where(*wanted).order_by(Job.created_at.desc(), Job.id.desc())
-    return newest.limit(LOOKED_AT).subquery()
+    looked = newest.limit(LOOKED_AT).subquery()
+    if owner_name is None:
+        return looked
+    # Outside: whoever it is, no more jobs are looked at.
+    return select(looked).where(looked.c.owner_name == owner_name).subquery()
 
 
 def _in_life(worker: Worker, began_at: Any) -> list[ColumnElement[bool]]:

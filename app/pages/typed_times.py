@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from flask import Flask, redirect, request
 from werkzeug.wrappers import Response
@@ -167,7 +167,12 @@ def _of_utc(at: datetime, zone: tzinfo) -> str:
 def _in_utc() -> Response | None:
     """Where a form's times ask for a page: its address with the moments that they are."""
     asked = request.args
-    if request.method != "GET" or ZONE not in asked or not any(map(asked.get, _ADDRESSED)):
+    if (
+        request.endpoint is None
+        or request.method != "GET"
+        or ZONE not in asked
+        or not any(map(asked.get, _ADDRESSED))
+    ):
         return None
     try:
         times = {
@@ -180,5 +185,6 @@ def _in_utc() -> Response | None:
     left_out = {ZONE, *_ADDRESSED, *(name + _SHOWN for name in _ADDRESSED)}
     kept = [each for each in asked.items(multi=True) if each[0] not in left_out]
     query = urlencode([*kept, *times.items()], safe=":")
-    path = f"{request.script_root}/{request.path.lstrip('/')}"  # two slashes would begin a host
+    # Two slashes would begin a host, and so would some that a browser strips what is between.
+    path = f"{request.script_root}/{quote(request.path.lstrip('/'))}"
     return redirect(f"{path}?{query}")

@@ -54,8 +54,8 @@ FINGERPRINT = (
     " '[0-9]+', '#', 'g'), 200))"
 )
 INDEXES = f"""
-CREATE INDEX job_lock_idx ON job (lock, created_at, id) WHERE lock IS NOT NULL;
-CREATE INDEX job_queueing_lock_idx ON job (queueing_lock, created_at, id) WHERE queueing_lock IS NOT NULL;
+CREATE INDEX job_lock_idx ON job (lock, created_at, id) WHERE length(lock) <= 500;
+CREATE INDEX job_queueing_lock_idx ON job (queueing_lock, created_at, id) WHERE length(queueing_lock) <= 500;
 CREATE INDEX job_fingerprint_idx ON job (({FINGERPRINT}), created_at, id) WHERE status = 'failed'
 """
 

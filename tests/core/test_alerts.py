@@ -535,6 +535,7 @@ def test_missed_runs_are_those_that_made_no_job_or_one_too_late(
     add_firing(session, schedule_id, -100, job_id=1)  # in time
     add_firing(session, schedule_id, -200, reason="Its job 8 has not ended.")  # its policy
     add_firing(session, schedule_id, -300, reason="12 of its jobs wait already.")  # its policy
+    add_firing(session, schedule_id, -310, reason="paused by ann (a new disk)", planned_runs=600)
     add_firing(session, schedule_id, -400, job_id=2, decided_at=after(-380))  # nearly
     add_firing(session, schedule_id, -90, job_id=3, asked_by="ann", decided_at=after(-1))  # by hand
     add_firing(session, schedule_id, -9000, reason="missed")  # long ago

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from flask.testing import FlaskClient
 from playwright.sync_api import Page, expect
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from app.core import retention_forecast, table_advice, table_health
+from app.core import retention_forecast, retention_runs, table_advice, table_health
 from app.core.models import AuditEntry, Job, RetentionRun
 from app.core.retention_runs import Run
 from app.core.settings import Settings
@@ -127,9 +127,13 @@ def test_an_administrator_has_it_removed_by_a_job_after_a_question(
 def test_while_a_run_goes_on_no_second_one_is_begun(session: Session, sign_in: SignIn) -> None:
     admin = sign_in()
     page = admin.get("/storage/clean-up").text
+    # Of a run that died the rows never end.
     session.add(RetentionRun(table_name="job", before=NOW))
     session.commit()
+    assert "disabled" not in admin.get("/storage/clean-up").text
+    session.execute(select(func.pg_advisory_xact_lock(retention_runs.ONLY_RUN_KEY)))
     answer = admin.post("/storage/clean-up", data={"csrf_token": token(page)}, headers=SAME)
+    session.rollback()
     assert answer.status_code == 409
     assert "A run of the clean-up goes on" in answer.text
     assert "disabled" in answer.text

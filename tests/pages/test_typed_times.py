@@ -141,6 +141,16 @@ def test_an_address_cannot_lead_to_another_site(app: Flask, sign_in: SignIn) -> 
     assert not answer.headers.get("Location", "/").startswith("//")
 
 
+@pytest.mark.parametrize(
+    "path", ["/%09/evil.example", "/%0d/evil.example", "/jobs%0A", "/jobs/1%0A"]
+)
+def test_a_path_that_is_no_page_is_not_gone_on_to(sign_in: SignIn, path: str) -> None:
+    answer = sign_in().get(f"{path}?zone=UTC&from=2026-01-01")
+    assert answer.status_code in (302, 404)
+    assert "//" not in answer.headers.get("Location", "")
+    assert answer.headers.get("Location", "/").startswith("/jobs/1%0A") or answer.status_code == 404
+
+
 @pytest.mark.parametrize("path", ["/", "/timeline", "/failures", "/history"])
 def test_a_time_that_does_not_exist_is_answered_by_every_page(
     app: Flask, sign_in: SignIn, path: str

@@ -124,14 +124,14 @@ class Job(Base):
             postgresql_where=text("retried_from IS NOT NULL"),
         ),
         Index(
-            "job_lock_idx", "lock", "created_at", "id", postgresql_where=text("lock IS NOT NULL")
+            "job_lock_idx", "lock", "created_at", "id", postgresql_where=text("length(lock) <= 500")
         ),
         Index(
             "job_queueing_lock_idx",
             "queueing_lock",
             "created_at",
             "id",
-            postgresql_where=text("queueing_lock IS NOT NULL"),
+            postgresql_where=text("length(queueing_lock) <= 500"),
         ),
         Index(
             "job_fingerprint_idx",

@@ -175,7 +175,8 @@ BEGIN
         WHERE id = s.job AND created_at = born AND status = 'running' AND attempts = s.number;
         IF FOUND AND s.milestones IS NOT NULL THEN
             UPDATE {schema}.attempt SET milestones = s.milestones
-            WHERE job_id = s.job AND number = s.number AND job_created_at = born;
+            -- One that is late must not replace what the attempt's end has written.
+            WHERE job_id = s.job AND number = s.number AND job_created_at = born AND outcome IS NULL;
         END IF;
         PERFORM {schema}.stoker_tell('job', s.job);
     END LOOP;
