@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from procrastinate import exceptions
-from psycopg.errors import UniqueViolation
 from sqlalchemy.orm import Session
 
 from app.core import other_workers, recovery
@@ -71,7 +70,7 @@ def put_back(session: Session, settings: Settings, job_id: str, actor: Actor) ->
     try:
         recovery.put_back(session, job.id)
     except exceptions.ProcrastinateException as fault:
-        if queueing_lock is None or not isinstance(fault.__cause__, UniqueViolation):
+        if queueing_lock is None or not isinstance(fault, exceptions.UniqueViolation):
             raise
         raise Conflict(
             f"Another job waits with its queueing lock {queueing_lock!r}, so this one can't be put back:"

@@ -31,6 +31,7 @@ def calls(app: Flask) -> Iterator[tuple[str, str, str]]:
         for argument in rule.arguments:
             for written in (f"<{argument}>", f"<path:{argument}>", f"<int:{argument}>"):
                 path = path.replace(written, "1")
+            path = path.replace(f"<uuid:{argument}>", "00000000-0000-0000-0000-000000000001")
         assert "<" not in path
         for method in sorted(rule.methods or ()):
             yield rule.endpoint, method, path

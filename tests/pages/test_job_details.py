@@ -209,7 +209,7 @@ def test_its_way_its_attempts_and_its_company_are_told(open_page: Open, session:
     expect(attempts).to_contain_text("OSError: no room")
     expect(attempts.locator("pre")).to_have_text("Traceback: deep")
     company = page.locator("section[aria-labelledby=job-company]")
-    expect(company).to_contain_text("export #8")
+    expect(company).to_contain_text("Export #8")
     expect(company).not_to_contain_text("#9")
 
 

@@ -183,7 +183,7 @@ def test_a_failed_job_is_retried_after_it_was_said_what_that_does(
     page.get_by_role("button", name=f"Retry job {failed}").click()
     expect(page.locator(".ask")).to_contain_text("A new job with the same task")
     page.get_by_role("button", name="Retry it").click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text("export")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Export")
     session.rollback()
     again = session.scalars(select(Job).where(Job.retried_from == failed)).one()
     assert again.task == "export"

@@ -284,7 +284,7 @@ def test_a_schedule_is_made_paused_resumed_and_run(open_page: Open, session: Ses
 
     page.get_by_role("button", name="Run now").click()
     page.get_by_role("button", name="Run it").click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text("export")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Export")
     session.rollback()
     assert session.scalars(select(Job.task)).all() == ["export"]
     firing = session.scalars(select(ScheduleFiring)).one()

@@ -30,7 +30,7 @@ def test_a_task_is_started_with_what_the_form_says(open_page: Open, session: Ses
     page.locator("#export-job_type").fill("run_batch")
     page.get_by_role("button", name="Start export").click()
 
-    expect(page.get_by_role("heading", level=1)).to_contain_text("export")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Export")
     job = newest(session)
     assert job.task == "export"
     assert job.arguments == {"what": "jobs", "format": "json", "job_type": "run_batch"}
@@ -73,7 +73,7 @@ def test_a_task_is_started_at_a_time_and_after_others(open_page: Open, session: 
 
     expect(page.locator("#job")).to_contain_text(f"Waiting for job {first.id}")
     expect(page.locator(".badge").first).to_have_text("Scheduled")
-    expect(page.locator("table.needs")).to_contain_text(f"cleanup {first.id}")
+    expect(page.locator("table.needs")).to_contain_text(f"Cleanup {first.id}")
     job = newest(session)
     assert job.scheduled_at == datetime(2040, 2, 3, 4, 5, tzinfo=UTC)
     assert (job.priority, job.lock, job.timeout_seconds) == (7, "nightly", 2.5)
