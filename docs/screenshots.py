@@ -1,4 +1,4 @@
-"""Makes the pictures of all pages: `python docs/screenshots.py`.
+"""Makes the pictures of all pages: `python docs/screenshots.py`, or of those that are named after it.
 
 A Postgres of its own, a web server, a few days of made-up batches and jobs, and a real Chromium.
 """
@@ -91,8 +91,10 @@ def serve(settings: Settings) -> Iterator[None]:
 
 def take_pictures(engine: Engine, token: str, numbers: dict[str, str]) -> None:
     """Each page in each shape."""
-    shutil.rmtree(IMAGES, ignore_errors=True)
-    IMAGES.mkdir(parents=True)
+    wanted = sys.argv[1:] or house.PAGES
+    if wanted is house.PAGES:
+        shutil.rmtree(IMAGES, ignore_errors=True)
+    IMAGES.mkdir(parents=True, exist_ok=True)
     names = ("chromium", "chromium-browser", "google-chrome")
     found = next((path for name in names if (path := shutil.which(name))), None)
     url = f"http://localhost:{PORT}"
@@ -110,7 +112,7 @@ def take_pictures(engine: Engine, token: str, numbers: dict[str, str]) -> None:
                     [{"name": f"stoker_session_{PORT}", "value": token, "url": url}]
                 )
                 for name, path in house.PAGES.items():
-                    if (name in _DENSE) == is_dense:
+                    if name in wanted and (name in _DENSE) == is_dense:
                         with Session(engine) as session:
                             house.beat(session)
                         show(page, url + path.format(**numbers))
