@@ -331,8 +331,7 @@ def fill(session: Session) -> None:
 
 @pytest.mark.browser
 @pytest.mark.usefixtures("clear_jobs")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1440)])
 def test_the_pages_are_accessible_and_as_wide_as_the_screen(
     open_page: Open, session: Session, scheme: str, width: int
 ) -> None:

@@ -267,8 +267,7 @@ def test_a_filter_is_chosen_by_hand_and_stands_in_the_address(
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1440)])
 def test_the_page_is_accessible_and_as_wide_as_the_screen(
     open_page: Open, session: Session, scheme: str, width: int
 ) -> None:

@@ -187,8 +187,7 @@ def test_what_cant_be_compared_is_refused_with_a_sentence(
     assert any(word in answer.text for word in ("ids must name", "There is no batch", "cursor"))
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize(("theme", "width"), [("light", 390), ("dark", 1440)])
 def test_the_comparison_has_nothing_that_axe_finds(
     open_page: Open, session: Session, settings: Settings, theme: Any, width: int
 ) -> None:

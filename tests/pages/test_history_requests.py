@@ -185,8 +185,7 @@ def test_a_batch_without_requests_says_why(open_page: Open, session: Session) ->
     expect(page.locator("#batch-requests .empty")).to_contain_text("its file could not be run")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize(("theme", "width"), [("light", 390), ("dark", 1440)])
 def test_the_requests_have_nothing_that_axe_finds(
     open_page: Open, session: Session, settings: Settings, theme: Any, width: int
 ) -> None:

@@ -316,8 +316,7 @@ def test_what_the_address_says_wrong_is_named(
     expect(page.locator("main")).not_to_contain_text("made a mistake")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1440)])
 def test_everybody_can_use_the_list(
     open_page: Open, session: Session, complaints: Complaints, width: int, scheme: str
 ) -> None:

@@ -180,8 +180,7 @@ def test_the_palette_changes_how_pages_look(open_page: Open) -> None:
     expect(page.locator("html")).to_have_attribute("data-density", "compact")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1440)])
 def test_menus_palette_and_list_of_keys_shut_nobody_out(
     open_page: Open, complaints: Complaints, width: int, scheme: str
 ) -> None:

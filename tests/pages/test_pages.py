@@ -33,8 +33,7 @@ PATHS = (
 )
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1440)])
 def test_no_page_shuts_anybody_out(
     open_page: Open, session: Session, complaints: Complaints, width: int, scheme: str
 ) -> None:

@@ -253,8 +253,7 @@ def test_a_clean_up_that_failed_or_stayed_away_is_said(settings: Settings) -> No
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1440)])
 def test_the_pages_fit_and_can_be_used_by_everybody(
     open_page: Open, session: Session, width: int, scheme: str
 ) -> None:

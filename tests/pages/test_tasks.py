@@ -207,8 +207,7 @@ def test_a_job_that_does_not_exist_is_said_so(open_page: Open, complaints: Compl
     expect(page.locator("main")).to_contain_text("999999999")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1440)])
 def test_everybody_can_read_and_use_the_pages(
     open_page: Open, complaints: Complaints, width: int, scheme: str
 ) -> None:

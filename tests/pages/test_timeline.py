@@ -186,8 +186,7 @@ def test_an_empty_window_says_whether_anything_hides_it(day: Day, open_page: Ope
     expect(page.locator(".empty")).to_have_count(0)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1440)])
 def test_the_timeline_is_accessible(day: Day, open_page: Open, scheme: str, width: int) -> None:
     busy(day)
     page = open_page(f"{DAY}&pair=export&with=run_batch", width=width, color_scheme=scheme)

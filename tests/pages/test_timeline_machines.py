@@ -145,8 +145,7 @@ def test_what_waits_now_is_an_open_bar_that_is_no_run(
     expect(page).to_have_url(re.compile(rf"/jobs/{alone}$"))
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1440)])
 def test_the_lanes_of_machines_and_of_what_waits_are_accessible(
     day: Day, open_page: Open, session: Session, scheme: str, width: int
 ) -> None:

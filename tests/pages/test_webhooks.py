@@ -243,8 +243,7 @@ def fill(session: Session) -> WebhookEndpoint:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1440)])
 def test_the_pages_are_accessible_and_as_wide_as_the_screen(
     open_page: Open, session: Session, scheme: str, width: int
 ) -> None:
