@@ -59,7 +59,7 @@ def test_its_steps_are_told_with_their_times_and_drawn(session: Session, sign_in
 
     assert "Progress history" in page
     assert "Analyzing &lt;chunks&gt;" in page
-    rows = page.split('class="steps"')[1].split("<tbody>")[1].split("</tbody>")[0]
+    rows = page.split('class="needs steps"')[1].split("<tbody>")[1].split("</tbody>")[0]
     took = [row.split('class="figure">')[1].split("<")[0] for row in rows.split("<tr")[1:]]
     assert took == ["5.0 s", "15.0 s", "10.0 s"]
     assert "Progress over 30.0 s: from 0 to 100 %, half of it after 15.0 s" in page
