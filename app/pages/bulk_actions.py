@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator, Sequence
-
-from flask import Blueprint, Response, g, render_template, request, stream_with_context
+from flask import Blueprint, Response, g, render_template, request
 
 from app.core import bulk_actions, bulk_items
 from app.core.bulk_items import DONE, SKIPPED, Wanted
 from app.core.errors import Invalid
-from app.core.export_formats import cell
 from app.core.models import BulkItem
 from app.extensions import db
+from app.pages import downloads
 from app.pages.fragments import here, wants_fragment
 from app.pages.job_words import BULK
 
@@ -69,10 +65,8 @@ def download(job_id: str) -> Response:
     action, _ = bulk_actions.get(session, job_id, g.actor.owner_name)
     wanted = _wanted()
     parts = bulk_items.export(session, action.job.id, wanted)
-    response = Response(stream_with_context(_csv(parts)), mimetype="text/csv")
-    name = f"bulk-{action.job.id}-{wanted.outcome}.csv"
-    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    return response
+    rows = ([_row(item) for item in part] for part in parts)
+    return downloads.table(rows, _COLUMNS, f"bulk-{action.job.id}-{wanted.outcome}.csv")
 
 
 def _wanted() -> Wanted:
@@ -86,15 +80,6 @@ def _wanted() -> Wanted:
     return Wanted(outcome, kind)
 
 
-def _csv(parts: Iterator[Sequence[BulkItem]]) -> Iterator[str]:
-    page = io.StringIO(newline="")
-    writer = csv.writer(page)
-    writer.writerow(_COLUMNS)
-    for part in parts:
-        for item in part:
-            outcome = DONE if item.kind is None else SKIPPED
-            row = (item.job_id, item.task, outcome, item.reason, item.found_id, item.at.isoformat())
-            writer.writerow([cell(value) for value in row])
-        yield page.getvalue()
-        page.seek(0)
-        page.truncate()
+def _row(item: BulkItem) -> tuple[object, ...]:
+    outcome = DONE if item.kind is None else SKIPPED
+    return item.job_id, item.task, outcome, item.reason, item.found_id, item.at

@@ -17,19 +17,6 @@ def answers() -> SharedAnswers[int]:
     return SharedAnswers()
 
 
-@pytest.fixture
-def count() -> Callable[[], int]:
-    """Says how often it was called."""
-    calls = 0
-
-    def count() -> int:
-        nonlocal calls
-        calls += 1
-        return calls
-
-    return count
-
-
 def test_who_is_told_of_the_same_change_shares_an_answer(
     answers: SharedAnswers[int], count: Callable[[], int]
 ) -> None:

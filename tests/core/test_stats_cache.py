@@ -12,19 +12,6 @@ import pytest
 from app.core.stats import StatsCache
 
 
-@pytest.fixture
-def count() -> Callable[[], int]:
-    """Says how often it was called."""
-    calls = 0
-
-    def count() -> int:
-        nonlocal calls
-        calls += 1
-        return calls
-
-    return count
-
-
 def test_those_who_ask_while_it_is_counted_get_the_same(count: Callable[[], int]) -> None:
     cache = StatsCache[int](seconds=60)
     is_counting, may_end = threading.Event(), threading.Event()
