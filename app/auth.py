@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
-from flask import Flask, current_app, g, make_response, redirect, request, url_for
+from flask import Blueprint, Flask, current_app, g, make_response, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
 
@@ -50,6 +50,16 @@ def needs(scope: str) -> Callable[[View], View]:
         return view
 
     return mark
+
+
+def only_for(blueprint: Blueprint, scope: str) -> None:
+    """A blueprint of pages that nobody else is shown: the same as the API asks for."""
+
+    def guard() -> None:
+        if g.actor is not None:
+            authorize(g.actor, scope)
+
+    blueprint.before_request(guard)
 
 
 def session_cookie() -> str:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from flask import Blueprint, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from app.auth import only_for
 from app.core import (
     alert_rules,
     alert_words,
@@ -19,7 +20,6 @@ from app.core import (
 from app.core.alert_figures import KINDS
 from app.core.errors import Invalid, LimitReached, NotFound, Refused, StokerError, Unavailable
 from app.core.models import AlertRule
-from app.core.users import authorize
 from app.extensions import current_settings, db
 from app.pages import paging
 from app.pages.alert_form import AlertForm
@@ -27,18 +27,12 @@ from app.pages.fragments import here, wants_fragment
 from app.pages.typed_times import moment
 
 blueprint = Blueprint("alerts_page", __name__, url_prefix="/alerts")
+only_for(blueprint, "operate")
 
 SILENCES = {"1h": ("1 hour", 1), "4h": ("4 hours", 4), "24h": ("1 day", 24), "7d": ("7 days", 168)}
 _MOST_ENDPOINTS = 100
 _PAGE = 20
 _FARTHEST = 100_000
-
-
-@blueprint.before_request
-def _for_operators() -> None:
-    """The same as the API asks for."""
-    if g.actor is not None:
-        authorize(g.actor, "operate")
 
 
 @blueprint.get("")

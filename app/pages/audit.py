@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, g, render_template, request, url_for
+from flask import Blueprint, Response, render_template, request, url_for
 
+from app.auth import only_for
 from app.core import audit
 from app.core.errors import Invalid
 from app.core.models import AuditEntry
-from app.core.users import authorize
 from app.extensions import db
 from app.pages import downloads
 from app.pages.fragments import here, wants_fragment
 from app.pages.typed_times import address, moment
 
 blueprint = Blueprint("audit_page", __name__, url_prefix="/audit")
+only_for(blueprint, "admin")
 
 _PAGE = 50
 _LONGEST = 200
@@ -26,13 +27,6 @@ _PAGES = {
     "alert_rule": ("alerts_page.edit", "rule_id"),
     "webhook_endpoint": ("webhooks.show", "endpoint_id"),
 }
-
-
-@blueprint.before_request
-def _for_administrators() -> None:
-    """The same as the API asks for."""
-    if g.actor is not None:
-        authorize(g.actor, "admin")
 
 
 @blueprint.get("")

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from flask import Blueprint, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from app.auth import only_for
 from app.core import (
     queue_stats,
     retention_forecast,
@@ -26,6 +27,7 @@ from app.pages import paging
 from app.pages.fragments import here, wants_fragment
 
 blueprint = Blueprint("storage", __name__, url_prefix="/storage")
+only_for(blueprint, "operate")
 
 _PAGE = 10
 _FARTHEST = 10_000
@@ -33,13 +35,6 @@ _MOST_TABLES = 12
 
 _health = StatsCache[Health](patience=20.0)
 _forecast = StatsCache[list[Forecast]](patience=20.0)
-
-
-@blueprint.before_request
-def _for_operators() -> None:
-    """The same as the API asks for."""
-    if g.actor is not None:
-        authorize(g.actor, "operate")
 
 
 @blueprint.get("")
