@@ -120,9 +120,9 @@
     return next && links(next).reduce((best, each) => (Math.abs(left(each) - left(current)) < Math.abs(left(best) - left(current)) ? each : best));
   }
   document.addEventListener("keydown", (event) => {
-    if (!event.target.closest?.("#plot") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!event.target.closest?.("#plot, .timeline-tools") || event.ctrlKey || event.metaKey || event.altKey) return;
     const key = event.key === "=" ? "+" : event.key;
-    const isMove = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End"].includes(key);
+    const isMove = event.target.closest("#plot") && ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End"].includes(key);
     if (isMove && !event.shiftKey) {
       event.preventDefault();
       const next = step(key, event.target.closest(MARKS));
@@ -130,7 +130,7 @@
       return;
     }
     const link = region().querySelector(`[data-key="${CSS.escape(key)}"]`);
-    if (!link || !["+", "-", "0", "ArrowLeft", "ArrowRight"].includes(key)) return;
+    if (!link || !["+", "-", "0", "ArrowLeft", "ArrowRight"].includes(key) || (key.startsWith("Arrow") && !event.shiftKey)) return;
     event.preventDefault();
     go(link.getAttribute("href"));
   });
@@ -171,6 +171,11 @@
     save.click();
   });
 
-  document.addEventListener("htmx:after:swap", (event) => { if (event.detail.ctx?.target?.id === "timeline") { tell(null); sync(); keepNames(); if (isAhead && event.detail.ctx.sourceElement?.id === "timeline-go") { isAhead = false; showNewest(); } } });
+  // Who goes by keys goes on, also where the run in focus has left the window.
+  let wasInPlot = false;
+  document.addEventListener("htmx:before:swap", () => { wasInPlot = Boolean(plot()?.contains(document.activeElement)); });
+  const keepFocus = () => { if (wasInPlot && !plot()?.contains(document.activeElement)) (plot() ?? region().querySelector("[data-key]")).focus({ preventScroll: true }); };
+
+  document.addEventListener("htmx:after:swap", (event) => { if (event.detail.ctx?.target?.id === "timeline") { tell(null); sync(); keepNames(); keepFocus(); if (isAhead && event.detail.ctx.sourceElement?.id === "timeline-go") { isAhead = false; showNewest(); } } });
   window.timeline = { MARKS, LABELS, PLOT, SHORTEST_S, region, plot, read, goTo, tell, unitsAt, timeAt };
 })();

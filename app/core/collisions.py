@@ -27,10 +27,11 @@ class Span:
 
 @dataclass(frozen=True)
 class Beside:
-    """A run that shared time with a job's; `seconds` is how much."""
+    """A run that shared time with a job's; `seconds` is how much. The outcome of what runs is None."""
 
     job_id: int
     type: str
+    outcome: str | None
     started_at: datetime
     ended_at: datetime
     seconds: float
@@ -69,6 +70,7 @@ def beside(
             Beside(
                 job_id=int(runs.jobs[each]),
                 type=runs.groups[runs.group[each]][1],
+                outcome=runs.groups[runs.group[each]][2],
                 started_at=moment(runs.starts[each]),
                 ended_at=moment(runs.ends[each]),
                 seconds=int(shared[each]) / 1e6,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -29,6 +29,7 @@ from app.core.stats import StatsCache
 from app.core.timeline_runs import Runs
 from app.extensions import current_settings, db
 from app.pages import downloads, machines, timeline_map
+from app.pages.display import duration, number
 from app.pages.fragments import here, told_at, wants_fragment
 from app.pages.preferences import preferences
 from app.pages.timeline_drawing import Drawing
@@ -70,8 +71,13 @@ class Shown:
         return any(machine.has_gpu for machine in self.machines)
 
     @property
-    def together_seconds(self) -> float:
-        return sum(span.seconds for span in self.spans)
+    def together_words(self) -> str:
+        """How long all stretches are together: exact, and where there are several, how many."""
+        seconds = sum(span.seconds for span in self.spans)
+        words = duration(seconds)
+        if seconds >= 60:
+            words += f" ({number(seconds)} s)"
+        return words if len(self.spans) < 2 else f"{words}, in {number(len(self.spans))} stretches"
 
 
 @dataclass(frozen=True)
@@ -138,8 +144,9 @@ def picture() -> Response:
 def runs() -> Response:
     """The runs of the window, one line each."""
     view = View.read(request.args)
-    columns = ("job_id", "attempt", "type", view.lane_by, *_TIMES)
-    return downloads.table(_rows(_runs(db.session(), view)), columns, "timeline.csv")
+    lane = () if view.lane_by == "type" else (view.lane_by,)
+    columns = ("job_id", "attempt", "type", *lane, *_TIMES)
+    return downloads.table(_rows(_runs(db.session(), view), lane), columns, "timeline.csv")
 
 
 def _around(session: Session, view: View, job_id: int) -> str:
@@ -251,20 +258,21 @@ def _latest(runs: Runs) -> list[tuple[int, str, str | None, datetime, datetime]]
     return found
 
 
-def _rows(runs: Runs) -> Iterator[list[list[Any]]]:
-    """Some at once, in the order of the columns."""
+def _rows(runs: Runs, lane: Sequence[str]) -> Iterator[list[list[Any]]]:
+    """Some at once, in the order of the columns; with its lane, unless that is its type."""
     for begin in range(0, runs.size, _ROWS_AT_ONCE):
-        yield [_row(runs, each) for each in range(begin, min(begin + _ROWS_AT_ONCE, runs.size))]
+        end = min(begin + _ROWS_AT_ONCE, runs.size)
+        yield [_row(runs, each, has_lane=bool(lane)) for each in range(begin, end)]
 
 
-def _row(runs: Runs, each: int) -> list[Any]:
+def _row(runs: Runs, each: int, *, has_lane: bool) -> list[Any]:
     lane, task, outcome = runs.groups[runs.group[each]]
     started_at, ended_at = moment(runs.starts[each]), moment(runs.ends[each])
     return [
         int(runs.jobs[each]),
         int(runs.numbers[each]),
         task,
-        lane,
+        *([lane] if has_lane else []),
         outcome or "running",
         started_at,
         ended_at if outcome else None,

@@ -159,7 +159,7 @@ class Drawing:
         return round(min(max(share, 0.0), 1.0) * PLOT, 1)
 
     def _path(self, points: Sequence[Point], until: datetime, above: int) -> str:
-        """The area of what runs beyond `above`, as an SVG path; empty where there is none."""
+        """What runs beyond `above`, as an SVG path: an outline for each stretch, so that none is drawn between."""
         if self.top <= above:
             return ""
         bottom = AXIS + CURVE
@@ -168,10 +168,15 @@ class Drawing:
         def height(running: int) -> float:
             return round(bottom - max(running, above) * unit, 1)
 
-        parts = [f"M0 {height(0)}"]
+        parts, is_above = [], False
         for point in points:
-            parts.append(f"H{self.x(point.at)}V{height(point.running)}")
-        parts.append(f"H{self.x(min(until, self._now))}V{height(0)}Z")
+            x, was_above, is_above = self.x(point.at), is_above, point.running > above
+            if is_above and not was_above:
+                parts.append(f"M{x} {height(above)}V{height(point.running)}")
+            elif is_above or was_above:
+                parts.append(f"H{x}V{height(point.running)}" + ("" if is_above else "Z"))
+        if is_above:
+            parts.append(f"H{self.x(min(until, self._now))}V{height(above)}Z")
         return "".join(parts)
 
     def _lane(self, lane: Lane, y: float) -> DrawnLane:

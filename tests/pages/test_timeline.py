@@ -125,13 +125,15 @@ def test_the_picture_and_the_runs_are_taken_along(day: Day, open_page: Open) -> 
     picture = svg.value.path().read_text()
     with page.expect_download() as table:
         page.get_by_role("link", name="CSV").click()
-    rows = list(csv.DictReader(io.StringIO(table.value.path().read_text())))
+    said = table.value.path().read_text()
+    rows = list(csv.DictReader(io.StringIO(said)))
     with page.expect_download() as png:
         page.get_by_role("button", name="PNG").click()
 
     assert picture.count('class="bar ') == 6
     assert "<style>" in picture
     assert len(rows) == 6
+    assert said.splitlines()[0] == "job_id,attempt,type,status,started_at,ended_at,seconds"
     assert [rows[1][name] for name in ("attempt", "type", "status", "ended_at", "seconds")] == [
         "1",
         "run_batch",

@@ -26,11 +26,11 @@ def test_a_pair_of_types_shows_when_both_ran(day: Day, open_page: Open) -> None:
         "link", name=re.compile("^export and run_batch: 2 overlaps, 55 min 00 s")
     ).first.click()
 
-    expect(page.locator(".band-words")).to_have_text("both ran for 45 min 00 s")
+    expect(page.locator(".band-words")).to_have_text("both ran for 45 min 00 s (2,700 s)")
     expect(page.locator("rect.band:not(.key)")).to_have_count(1)
     expect(page).to_have_url(re.compile("pair=export&with=run_batch"))
     page.reload()
-    expect(page.locator(".band-words")).to_have_text("both ran for 45 min 00 s")
+    expect(page.locator(".band-words")).to_have_text("both ran for 45 min 00 s (2,700 s)")
     page.get_by_role("link", name="Clear export and run_batch").click()
     expect(page.locator(".band-words")).to_have_count(0)
 
@@ -44,6 +44,7 @@ def test_what_ran_beside_a_job_is_listed_by_the_time_in_common(day: Day, open_pa
     expect(rows).to_have_count(2)
     expect(rows.nth(0)).to_contain_text(f"#{jobs['batch'].id}")
     expect(rows.nth(0)).to_contain_text("30 min 00 s")
+    expect(rows.locator("td:nth-child(3)")).to_have_text(["Completed", "Completed"])
     expect(rows.nth(1)).to_contain_text("25 min 00 s")
     expect(page.locator(f".bar.chosen[data-job='{jobs['export'].id}']")).to_have_count(1)
 
@@ -55,7 +56,7 @@ def test_a_jobs_page_leads_to_the_time_in_which_it_ran(day: Day, open_page: Open
     page.get_by_role("link", name="See it on the timeline").click()
 
     expect(page.locator(".band-words")).to_have_text(
-        re.compile(rf"^#{jobs['export'].id} ran for 45 min 00 s$")
+        re.compile(rf"^#{jobs['export'].id} ran for 45 min 00 s \(2,700 s\)$")
     )
     expect(page).to_have_url(re.compile(f"range=dates.*job={jobs['export'].id}"))
 

@@ -74,6 +74,26 @@ def test_the_keys_walk_from_run_to_run_and_zoom(day: Day, open_page: Open) -> No
     expect(page.locator("[name=range][value='24h']")).to_be_checked()
 
 
+def test_the_keys_go_on_where_the_run_in_focus_has_left_the_window(
+    day: Day, open_page: Open
+) -> None:
+    jobs = busy(day)
+    page = open_page(DAY)
+    page.locator("#plot").focus()
+    page.keyboard.press("ArrowDown")
+    expect(page.locator(f"[data-job='{jobs['failed'].id}']")).to_be_focused()
+
+    page.keyboard.press("Shift+ArrowLeft")
+    expect(page.locator(".bar")).to_have_count(4)  # 09:00 to 13:00
+    expect(page.locator("#plot")).to_be_focused()
+    page.keyboard.press("Shift+ArrowLeft")
+    expect(page.get_by_text("Nothing ran here.")).to_be_visible()  # 07:00 to 11:00
+    expect(page.get_by_role("link", name="Earlier")).to_be_focused()
+    page.keyboard.press("Shift+ArrowRight")
+
+    expect(page.locator(".bar")).to_have_count(4)
+
+
 class Fingers:
     """Real touches, as the browser gets them from a screen; places are shares of the plot's width."""
 
