@@ -40,6 +40,8 @@ ENDPOINTS = frozenset(
         "webhooks.show",
         "dead_letters_page.index",
         "audit_page.index",
+        "storage.index",
+        "workers.show",
     }
 )
 

@@ -53,6 +53,21 @@ def add_worker(session: Session, name: str, status: str = "running", **minutes: 
     return worker_id
 
 
+def test_the_page_of_a_worker_that_lives_refreshes_as_often_as_one_chooses(
+    sign_in: SignIn, session: Session
+) -> None:
+    alive = add_worker(session, "new", started=60)
+    gone = add_worker(session, "old", "stopped", started=600, stopped=300)
+    client = sign_in()
+
+    page = client.get(f"/queue/workers/{alive}?refresh=300").text
+    assert 'hx-trigger="every 300s"' in page
+    assert '<option value="300" selected>' in page
+    assert f'hx-get="/queue/workers/{alive}?refresh=300"' in page
+    assert client.get(f"/queue/workers/{alive}?refresh=often").status_code == 400
+    assert "Refresh now" not in client.get(f"/queue/workers/{gone}").text
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [390, 1440])
 def test_from_the_queue_one_comes_to_what_a_worker_ran(
