@@ -1,4 +1,5 @@
-// The timeline: zoom, pan and selection ask the server for another window; bars are walked by keys.
+// The timeline: zoom, pan and selection ask the server for another window; bars are walked by keys. The
+// Overview has its picture alone (no `region`): there bars are walked, and links lead to the timeline.
 // What fingers and the mouse drag is in timeline_drag.js.
 (() => {
   const MARKS = ".bar, .strip, .block";
@@ -28,7 +29,7 @@
 
   document.addEventListener("click", (event) => {
     const link = event.target.closest?.("a[data-go]");
-    if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    if (!link || !region() || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
     event.preventDefault();
     go(link.getAttribute("href"));
   });
@@ -50,10 +51,10 @@
   // What is under the pointer or the focus, in words.
   function tell(link) {
     const tip = document.getElementById("timeline-tip");
-    tip.hidden = !link;
-    if (!link) return;
+    const box = link?.querySelector(".run, rect").getBoundingClientRect();
+    tip.hidden = !link || box.bottom < 0 || box.top > innerHeight;
+    if (tip.hidden) return;
     tip.textContent = link.getAttribute("aria-label");
-    const box = link.querySelector(".run, rect").getBoundingClientRect();
     const left = Math.min(Math.max(8, box.left), document.documentElement.clientWidth - tip.offsetWidth - 8);
     const below = box.bottom + 8;
     const top = below + tip.offsetHeight > innerHeight ? box.top - tip.offsetHeight - 8 : below;
@@ -61,16 +62,18 @@
     tip.style.top = `${top}px`;
   }
   const marked = (event) => event.target.closest?.(MARKS);
+  const focused = () => (plot()?.contains(document.activeElement) ? document.activeElement.closest(MARKS) : null);
   // A finger asks by holding still.
   for (const type of ["pointerover", "focusin"]) {
     document.addEventListener(type, (event) => { if (event.pointerType !== "touch" && marked(event)) tell(marked(event)); });
   }
   for (const type of ["pointerout", "focusout"]) {
     document.addEventListener(type, (event) => {
-      if (event.pointerType !== "touch" && marked(event)) tell(plot()?.contains(document.activeElement) ? document.activeElement.closest(MARKS) : null);
+      if (event.pointerType !== "touch" && marked(event)) tell(focused());
     });
   }
-  document.addEventListener("scroll", () => tell(null), { capture: true, passive: true });
+  // Whom the keys lead to what was out of sight is told of it there.
+  document.addEventListener("scroll", () => tell(focused()), { capture: true, passive: true });
 
   // From a place on the screen to the plot's own units and to time.
   function unitsAt(svg, clientX) {
@@ -81,7 +84,7 @@
 
   let wheel = null;
   document.addEventListener("wheel", (event) => {
-    const svg = event.target.closest?.("#plot svg");
+    const svg = region() && event.target.closest?.("#plot svg");
     const isPan = event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY);
     if (!svg || !(event.ctrlKey || event.metaKey || isPan)) return; // the wheel alone scrolls the page
     event.preventDefault();
@@ -129,7 +132,7 @@
       next?.focus({ preventScroll: false });
       return;
     }
-    const link = region().querySelector(`[data-key="${CSS.escape(key)}"]`);
+    const link = region()?.querySelector(`[data-key="${CSS.escape(key)}"]`);
     if (!link || !["+", "-", "0", "ArrowLeft", "ArrowRight"].includes(key) || (key.startsWith("Arrow") && !event.shiftKey)) return;
     event.preventDefault();
     go(link.getAttribute("href"));
@@ -176,6 +179,7 @@
   document.addEventListener("htmx:before:swap", () => { wasInPlot = Boolean(plot()?.contains(document.activeElement)); });
   const keepFocus = () => { if (wasInPlot && !plot()?.contains(document.activeElement)) (plot() ?? region().querySelector("[data-key]")).focus({ preventScroll: true }); };
 
+  document.addEventListener("htmx:after:swap", () => { if (!region()) { tell(null); keepNames(); } });
   document.addEventListener("htmx:after:swap", (event) => { if (event.detail.ctx?.target?.id === "timeline") { tell(null); sync(); keepNames(); keepFocus(); if (isAhead && event.detail.ctx.sourceElement?.id === "timeline-go") { isAhead = false; showNewest(); } } });
   window.timeline = { MARKS, LABELS, PLOT, SHORTEST_S, region, plot, read, goTo, tell, unitsAt, timeAt };
 })();

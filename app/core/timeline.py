@@ -22,13 +22,24 @@ from app.core.timeline_runs import Runs
 from app.core.timeline_waiting import EACH, Waiting, WaitingLane
 
 MOST_LANES = 30
-MOST_BARS = 1_200
-MOST_ROWS = 24
 STRIPS = 120
 # A bar is as wide as this share of the window at least, to be seen and to be hit.
 NARROWEST = 1 / 400
 # What is planned beside more than this at once is counted, not drawn.
 MOST_PLANNED_ROWS = 3
+
+
+@dataclass(frozen=True)
+class Detail:
+    """So many lanes, bars and rows of a lane at most; the bars of what has more are strips."""
+
+    lanes: int = MOST_LANES
+    bars: int = 1_200
+    rows: int = 24
+
+
+WHOLE = Detail()
+BRIEF = Detail(lanes=8, bars=400, rows=4)
 
 
 @dataclass(frozen=True)
@@ -79,16 +90,19 @@ class Lane:
     plans: int = 0
 
 
-def lanes(session: Session, runs: Runs, since: datetime, until: datetime) -> list[Lane]:
+def lanes(
+    session: Session, runs: Runs, since: datetime, until: datetime, detail: Detail = WHOLE
+) -> list[Lane]:
     """The lanes in the order of their names, so that they stay where they are."""
     names = sorted({lane for lane, _, _ in runs.groups}, key=lambda name: (name is None, name))
     members = dict(zip(names, _members(runs, names), strict=True))
     by_size = sorted(names, key=lambda name: len(members[name]), reverse=True)
-    shown = set(by_size[:MOST_LANES])
-    room, packed = MOST_BARS, {}
+    shown = set(by_size[: detail.lanes])
+    room, packed = detail.bars, {}
     for name in reversed(by_size):
-        which = members[name]
-        rows = _rows(runs, which, since, until) if name in shown and len(which) <= room else None
+        which, rows = members[name], None
+        if name in shown and len(which) <= room:
+            rows = _rows(runs, which, since, until, detail.rows)
         if rows is not None:
             packed[name] = rows
             room -= len(which)
@@ -183,11 +197,11 @@ def _members(runs: Runs, names: list[str | None]) -> list[Ints]:
     return np.split(order, bounds) if names else []
 
 
-def _rows(runs: Runs, which: Ints, since: datetime, until: datetime) -> list[int] | None:
+def _rows(runs: Runs, which: Ints, since: datetime, until: datetime, most: int) -> list[int] | None:
     """A row for each run so that no two share space; None where that takes too many."""
     narrowest = int((until - since) / timedelta(microseconds=1) * NARROWEST)
     low = number(since)
-    free: list[int] = list(range(MOST_ROWS))
+    free: list[int] = list(range(most))
     busy: list[tuple[int, int]] = []
     rows = []
     for each in which:

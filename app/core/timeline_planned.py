@@ -71,6 +71,29 @@ def read(
     return sorted(found, key=lambda each: each.due_at)
 
 
+def next_runs(
+    session: Session,
+    now: datetime,
+    *,
+    task: str | None = None,
+    owner_id: int | None = None,
+    limit: int,
+) -> list[Planned]:
+    """The next run of each schedule, the first `limit` of them: of one type, of one user, where named."""
+    found = [
+        Planned(
+            schedule.task,
+            schedule.task,
+            schedule.next_planned_at,
+            schedule_id=schedule.id,
+            schedule=schedule.name,
+        )
+        for schedule in _due(schedules.list_schedules(session, owner_id), None, task)
+        if schedule.next_planned_at is not None and schedule.next_planned_at > now
+    ]
+    return sorted(found, key=lambda each: each.due_at)[:limit]
+
+
 def _jobs(
     session: Session,
     now: datetime,
@@ -134,14 +157,14 @@ def _runs(
     return found
 
 
-def _due(known: Sequence[Schedule], until: datetime, task: str | None) -> list[Schedule]:
-    """The first of those that run before then."""
+def _due(known: Sequence[Schedule], until: datetime | None, task: str | None) -> list[Schedule]:
+    """The first of those that run before then, if that is named."""
     return [
         schedule
         for schedule in known
         if schedule.paused_at is None
         and schedule.next_planned_at is not None
-        and schedule.next_planned_at < until
+        and (until is None or schedule.next_planned_at < until)
         and task in (None, schedule.task)
     ][:MOST_SCHEDULES]
 

@@ -21,6 +21,7 @@ from app.core import (
     queue,
     queue_pauses,
     queue_stats,
+    timeline_planned,
     worker_health,
 )
 from app.core.attention import Concern
@@ -28,7 +29,7 @@ from app.core.models import Incident
 from app.core.shared_answers import SharedAnswers
 from app.core.stats import StatsCache, if_many
 from app.extensions import current_settings, db
-from app.pages import machines, sparks, window_charts
+from app.pages import machines, sparks, timeline_brief, window_charts
 from app.pages.display import about, number
 from app.pages.fragments import here, told_at, wants_fragment
 from app.pages.window import Window
@@ -98,12 +99,20 @@ class OpenIncident:
 
 
 @dataclass(frozen=True)
+class Coming:
+    """What is next: a job that is there, or a run of a schedule."""
+
+    job: Any = None
+    run: timeline_planned.Planned | None = None
+
+
+@dataclass(frozen=True)
 class Now:
     """How things stand, as all see it who look at one window; times are the reader's own affair."""
 
     queue: dict[str, Any]
     latest: Sequence[Any]
-    coming: Sequence[Any]
+    coming: Sequence[Coming]
     open: overview.Open
     health: worker_health.Health
     machine: queue_stats.Machine
@@ -139,6 +148,7 @@ def index() -> str:
         at=datetime.now(UTC),
         figures=figures,
         charts=window_charts.draw(figures.series),
+        beside=timeline_brief.sheet(session, window),
         sparks=sparks.draw(machine, figures.series.since, figures.series.until),
         **vars(now),
         most_incidents=_MOST_INCIDENTS,
@@ -154,12 +164,12 @@ def _look(window: Window, figures: Figures) -> Now:
     owner_name = g.actor.owner_name
     asked: dict[str, Any] = {"task": window.type, "owner_name": owner_name}
     latest = overview.latest(session, since=window.since, until=window.until, **asked)
-    coming = overview.up_next(session, **asked)
+    next_jobs = overview.up_next(session, **asked)
     pauses = queue_pauses.by_queue(session)
     return Now(
         queue=queue.overview(session),
         latest=latest,
-        coming=coming,
+        coming=_coming(next_jobs, window.type),
         open=_open.get(
             (session.get_bind(), owner_name, window.type),
             lambda: overview.count_open(session, **asked),
@@ -170,8 +180,23 @@ def _look(window: Window, figures: Figures) -> Now:
         pauses=pauses,
         concerns=attention.look(session, settings, g.actor, figures.queues, pauses),
         incidents=_open_incidents(session) if owner_name is None else [],
-        holds=admission.reasons(session, settings, [*latest, *coming]),
+        holds=admission.reasons(session, settings, [*latest, *next_jobs]),
     )
+
+
+def _coming(jobs: Sequence[Any], task: str | None) -> list[Coming]:
+    """The jobs that are due, then what has a time, jobs and runs of schedules, by that."""
+    now = datetime.now(UTC)
+    due = [job for job in jobs if job.scheduled_at is None or job.scheduled_at <= now]
+    if len(due) == overview.NEXT:
+        return [Coming(job=job) for job in due]
+    runs = timeline_planned.next_runs(
+        db.session(), now, task=task, owner_id=g.actor.owner_filter, limit=overview.NEXT
+    )
+    later = [(job.scheduled_at, Coming(job=job)) for job in jobs if job not in due]
+    later += [(run.due_at, Coming(run=run)) for run in runs]
+    later.sort(key=lambda each: each[0])
+    return [*(Coming(job=job) for job in due), *(each for _, each in later)][: overview.NEXT]
 
 
 def _open_incidents(session: Session) -> list[OpenIncident]:
@@ -215,9 +240,9 @@ def _served_models(loaded: str | None) -> list[ServedModel]:
 
 
 def _queue_sentence(now: dict[str, Any]) -> str:
-    """Like: One batch of gemma runs: 312 of 1,000 requests answered, about 40 s to go. 2 wait."""
+    """Like: One batch of gemma runs: 312 of 1,000 requests answered, about 40 s to go. 2 batches wait."""
     job, waiting = now["current_job"], now["queue"]
-    words = "Nothing runs."
+    words = "No batch runs."
     if job is not None:
         done = job["progress"]
         words = (
@@ -225,11 +250,9 @@ def _queue_sentence(now: dict[str, Any]) -> str:
             f"{number(done['total_requests'])} requests answered, "
             f"{about(job['timing']['eta_seconds'])} to go."
         )
-    count = (
-        f"{number(len(waiting))} {'waits' if len(waiting) == 1 else 'wait'}"
-        if waiting
-        else ("Nothing waits")
-    )
+    count = "No batch waits"
+    if waiting:
+        count = "One batch waits" if len(waiting) == 1 else f"{number(len(waiting))} batches wait"
     if now["worker"]["status"] in ("absent", "offline"):
         return f"{words} {count}. No worker is running: batches wait until one does."
     if not waiting:

@@ -17,6 +17,7 @@ from app.core import (
     contention,
     job_record,
     job_types,
+    schedules,
     timeline,
     timeline_planned,
     timeline_runs,
@@ -126,6 +127,7 @@ def _render(session: Session, view: View) -> Part:
             session, shown.runs, shown.since, view.window.until, g.actor.owner_filter
         )[:_MOST_ADVICE],
         figure_words=figure_words,
+        periodic=_count_periodic(session, view),
         here=here(),
     )
     return Part(Markup(html), shown.runs.size)  # noqa: S704  our own template has escaped it
@@ -198,6 +200,13 @@ def _planned(session: Session, view: View) -> list[timeline_planned.Planned]:
         owner_id=g.actor.owner_filter,
         owner_name=g.actor.owner_name,
     )
+
+
+def _count_periodic(session: Session, view: View) -> int:
+    """Of Procrastinate's own periodic tasks, where what is planned is shown: when they run is not known."""
+    if view.window.until <= view.now or g.actor.owner_filter is not None:
+        return 0
+    return len(schedules.list_periodic(session))
 
 
 def _waiting(session: Session, view: View) -> list[timeline_waiting.WaitingLane]:

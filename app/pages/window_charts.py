@@ -99,11 +99,16 @@ def heading_of(moments: Sequence[datetime], step_seconds: int) -> str:
 
 
 def ticks(moments: Sequence[datetime], until: datetime, step_seconds: int) -> tuple[str, ...]:
-    """The words under an axis: of its first step, the middle one, and its end."""
-    is_short = (until - moments[0]).total_seconds() <= _DAY
-    form = "%H:%M" if is_short else "%d %b"
-    shown = (moments[0], moments[len(moments) // 2], until)
-    return tuple(f"{each if step_seconds >= _DAY else there(each):{form}}" for each in shown)
+    """The words under an axis: of its first step, the middle one, and its end; no two are alike."""
+    shown = [moments[0], moments[len(moments) // 2], until]
+    if step_seconds < _DAY:
+        shown = [there(each) for each in shown]
+    # Steps are whole, so the first of a window of a day may begin up to one before it.
+    if (until - moments[0]).total_seconds() <= _DAY + step_seconds:
+        return tuple(f"{each:%H:%M}" for each in shown)
+    days = tuple(f"{each:%d %b}" for each in shown)
+    is_told_apart = step_seconds >= _DAY or len(set(days)) == len(days)
+    return days if is_told_apart else tuple(f"{each:%d %b %H:%M}" for each in shown)
 
 
 def _begins(series: Series) -> list[datetime]:

@@ -171,7 +171,7 @@ def test_home_tells_what_is_served_and_links_the_history(open_page: Open, sessio
     page = open_page("/")
     expect(page.locator(".models")).to_contain_text("smollm2-135m-instruct")
     expect(page.locator(".models")).to_contain_text("/v1/chat/completions")
-    expect(page.locator(".sentence")).to_contain_text("Nothing runs. Nothing waits.")
+    expect(page.locator(".sentence")).to_contain_text("No batch runs. No batch waits.")
     expect(page.locator("#send-batch")).to_contain_text("OPENAI_BASE_URL")
     assert "sk-stoker" not in page.content()
     seed.add_batch(session, "queued")

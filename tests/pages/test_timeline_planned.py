@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from flask.testing import FlaskClient
 from playwright.sync_api import Page, expect
-from sqlalchemy import delete
+from sqlalchemy import delete, text
 from sqlalchemy.orm import Session
 
 from app.core import schedules, timeline, users
@@ -147,3 +148,52 @@ def test_what_does_not_fit_beside_each_other_is_counted() -> None:
     assert len(lanes) == timeline.MOST_LANES + 1
     assert lanes[-1].others == 50 - timeline.MOST_LANES
     assert sum(lane.plans for lane in lanes) == 50
+
+
+def test_what_is_next_on_the_overview_are_jobs_and_the_next_runs_of_schedules(
+    day: Day, session: Session, sign_in: Callable[..., FlaskClient]
+) -> None:
+    now = datetime.now(UTC)
+    due = record_seed.add_job(session, "pending", minutes=9)
+    late = record_seed.add_job(session, "pending", scheduled_at=now + timedelta(hours=5))
+    soon = record_seed.add_job(session, "pending", scheduled_at=now + timedelta(minutes=20))
+    hourly = every(session, "hourly <b>", 3600)
+    paused = every(session, "paused", 600)
+    admin = users.actor_of(users.ensure_admin(session))
+    schedules.pause(session, str(paused.id), admin, "it rests", now=now)
+    session.commit()
+
+    page = sign_in().get("/").text
+
+    ids = re.findall(r'<li id="((?:next|run-of)-\d+)"', page)
+    assert ids == [f"next-{due}", f"next-{soon}", f"run-of-{hourly.id}", f"next-{late}"]
+    assert f'href="/schedules/{hourly.id}">cleanup</a>' in page
+    assert "by the schedule hourly &lt;b&gt;" in page
+    other = sign_in("ada", "user").get("/").text
+    assert "run-of-" not in other
+    assert "run-of-" not in sign_in().get("/?type=mail").text
+
+
+def test_of_periodic_tasks_of_procrastinate_it_is_said_that_nobody_knows_when_they_run(
+    day: Day, session: Session, sign_in: Callable[..., FlaskClient]
+) -> None:
+    client = sign_in()
+    assert "Procrastinate's own" not in client.get(ahead()).text
+    session.execute(
+        text(
+            "INSERT INTO procrastinate_periodic_defers (task_name, defer_timestamp, periodic_id)"
+            " VALUES ('shop.sweep', 1790000000, 'nightly')"
+        )
+    )
+    session.commit()
+    try:
+        said = client.get(ahead()).text
+        now = datetime.now(UTC)
+        past = client.get(window(now - timedelta(hours=2), now - timedelta(hours=1))).text
+        other = sign_in("ada", "user").get(ahead()).text
+    finally:
+        session.execute(text("DELETE FROM procrastinate_periodic_defers"))
+        session.commit()
+    assert "1 periodic task of Procrastinate's own" in said
+    assert "Procrastinate's own" not in past
+    assert "Procrastinate's own" not in other
