@@ -66,6 +66,8 @@ def test_each_queue_says_how_much_waits_and_for_how_long(session: Session, sign_
     assert 'id="card-scheduled">1<' in page
     assert 'id="card-total">4<' in page
     assert "7 min 0" in row(page, "tasks")
+    assert 'href="/jobs?q=queue:%22model:gemma%22"' in row(page, "model:gemma")
+    assert "model:gemma" in sign_in().get("/jobs?q=queue:%22model:gemma%22").text
     assert "3 min 0" in row(page, "model:gemma")
     assert "No clean-up has run yet." in page
     assert "No worker" in page

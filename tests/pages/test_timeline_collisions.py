@@ -31,6 +31,8 @@ def test_a_pair_of_types_shows_when_both_ran(day: Day, open_page: Open) -> None:
     expect(page).to_have_url(re.compile("pair=export&with=run_batch"))
     page.reload()
     expect(page.locator(".band-words")).to_have_text("both ran for 45 min 00 s (2,700 s)")
+    page.set_viewport_size({"width": 390, "height": 900})
+    expect(page.locator(".band-said")).to_be_visible()
     page.get_by_role("link", name="Clear export and run_batch").click()
     expect(page.locator(".band-words")).to_have_count(0)
 
