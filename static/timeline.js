@@ -100,6 +100,7 @@
       const middle = window_.since + share * length;
       next = { since: middle - share * wanted, until: middle + (1 - share) * wanted };
     }
+    timeline.preview(next);
     clearTimeout(wheel?.timer);
     wheel = { window: next, timer: setTimeout(() => { wheel = null; goTo(next.since, next.until); }, SETTLE_MS) };
   }, { passive: false });

@@ -19,6 +19,13 @@
       else part.removeAttribute("transform");
     }
   }
+  // What is there, as it would be in another window, until that comes.
+  function preview(next) {
+    const { since, until } = read(region());
+    const length = next.until - next.since;
+    move(((since - next.since) / length) * PLOT, (until - since) / length);
+  }
+  window.timeline.preview = preview;
   function brush(from, to) {
     const mark = document.getElementById("brush");
     if (!mark) return;
@@ -155,8 +162,7 @@
     const length = Math.min(Math.max(wanted, SHORTEST_S), LONGEST_S);
     const since = (first + second) / 2 - ((one + other) / 2 / PLOT) * length;
     pinch.next = { since, until: since + length };
-    const before = pinch.window;
-    move(((before.since - since) / length) * PLOT, (before.until - before.since) / length);
+    preview(pinch.next);
   }
   function end() {
     const next = pinch.next;

@@ -181,9 +181,9 @@ def test_an_empty_window_says_whether_anything_hides_it(day: Day, open_page: Ope
     expect(page.locator(".empty")).to_contain_text("flask tasks run cleanup")
     busy(day)
 
-    page = open_page("/timeline?type=nothing")
+    page = open_page("/timeline?type=mail")
 
-    expect(page.locator(".empty")).to_contain_text("nothing ran in this window")
+    expect(page.locator(".empty")).to_contain_text("No job of the type mail ran in this")
     page.get_by_role("link", name="Show the last 24 hours").click()
     expect(page.locator(".empty")).to_have_count(0)
 

@@ -53,6 +53,32 @@ def test_the_wheel_zooms_with_control_and_scrolls_without(day: Day, open_page: O
     wait_until_so(page, f"document.getElementById('timeline').dataset.since > '{before}'")
 
 
+def test_the_wheel_moves_what_is_there_at_once(day: Day, open_page: Open) -> None:
+    busy(day)
+    page = open_page(DAY)
+    svg = page.locator("#plot svg")
+
+    moved = svg.evaluate(
+        """svg => {
+          const box = svg.getBoundingClientRect();
+          const middle = box.left + box.width * (150 + 500) / 1150;
+          svg.dispatchEvent(new WheelEvent("wheel", {
+            deltaY: -100, ctrlKey: true, clientX: middle, clientY: box.top + 80, bubbles: true, cancelable: true }));
+          return svg.querySelector("[data-moves]").getAttribute("transform");
+        }"""
+    )
+
+    found = re.fullmatch(r"translate\((-?[\d.]+) 0\) scale\(([\d.]+) 1\)", moved)
+    assert found, moved
+    by, scale = map(float, found.groups())
+    assert scale == pytest.approx(1.284, abs=0.001)
+    assert by + 500 * scale == pytest.approx(500, abs=0.5)  # the middle stays where it is
+    wait_until_so(
+        page,
+        "location.search.includes('range=dates') && !document.querySelector('[data-moves][transform]')",
+    )
+
+
 def test_the_keys_walk_from_run_to_run_and_zoom(day: Day, open_page: Open) -> None:
     jobs = busy(day)
     page = open_page(DAY)
