@@ -21,6 +21,7 @@ from app.core import (
     queue,
     queue_pauses,
     queue_stats,
+    standing,
     worker_health,
 )
 from app.core.attention import Concern
@@ -160,10 +161,7 @@ def _look(window: Window, figures: Figures) -> Now:
         queue=queue.overview(session),
         latest=latest,
         coming=coming,
-        open=_open.get(
-            (session.get_bind(), owner_name, window.type),
-            lambda: overview.count_open(session, **asked),
-        ),
+        open=_count_open(session, window.type, owner_name),
         health=worker_health.look(session, settings.worker_stale_seconds),
         machine=queue_stats.machine(),
         alive=queue_stats.count_active_workers(session, settings.worker_stale_seconds),
@@ -171,6 +169,15 @@ def _look(window: Window, figures: Figures) -> Now:
         concerns=attention.look(session, settings, g.actor, figures.queues, pauses),
         incidents=_open_incidents(session) if owner_name is None else [],
         holds=admission.reasons(session, settings, [*latest, *coming]),
+    )
+
+
+def _count_open(session: Session, task: str | None, owner_name: str | None) -> overview.Open:
+    if task is None:
+        return standing.read(session, owner_name, told_at()).open
+    return _open.get(
+        (session.get_bind(), owner_name, task),
+        lambda: overview.count_open(session, task=task, owner_name=owner_name),
     )
 
 
