@@ -89,9 +89,8 @@ def _queues(session: Session, registry: CollectorRegistry) -> None:
         registry=registry,
     )
     queues = queue_stats.queues(session)
-    since = queue_stats.oldest_waiting(session, queues)
     for each in queues:
-        age.labels(each.name).set(_seconds_since(since.get(each.name)))
+        age.labels(each.name).set(_seconds_since(each.oldest_due_at))
         for status, count in each.counts.items():
             depth.labels(each.name, status).set(count)
         for name, gauge in figures.items():

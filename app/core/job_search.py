@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, Subquery, func, select
 from sqlalchemy.orm import Session, aliased
 
-from app.core import bulk_items, job_lists, search_tallies
+from app.core import bulk_items, common_searches, job_lists, search_tallies
 from app.core.job_lists import Page, Wanted
 from app.core.job_matching import COUNT_LIMIT, Matching
 from app.core.models import Job, JobSearch
@@ -99,12 +99,16 @@ class _Finder:
         else:
             keys = _slow(search)
             more = [word.of_job for word in search.short]
+        name = common_searches.key(self.session, keys, COUNT_LIMIT)
+        if common_searches.is_known(name):
+            return None
         among = keys.limit(COUNT_LIMIT + 1).cte("among")
         matching = replace(search.jobs, among=among).where(*more, *search.loose)
         tallies = search_tallies.read(
             self.session, matching, most=COUNT_LIMIT + 1, first=self._first, candidates=among
         )
         if tallies.candidates > COUNT_LIMIT:
+            common_searches.note(name)
             return None
         return self._found(tallies, matching, counted=tallies.total)
 

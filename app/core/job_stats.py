@@ -130,10 +130,11 @@ def shown_counts(
 ) -> dict[str, dict[str, int]]:
     """All jobs by a dimension's name (task, queue, model or status) and by status as it is shown."""
     found = tallies.count(session, dimension, owner_name=owner_name, with_waiting=True)
-    return {name: _shown(by_status) for name, by_status in found.items()}
+    return {name: shown(by_status) for name, by_status in found.items()}
 
 
-def _shown(by_status: Mapping[str, Tally]) -> dict[str, int]:
+def shown(by_status: Mapping[str, Tally]) -> dict[str, int]:
+    """Tallies, with what waits, as counts by status as it is shown."""
     pending = by_status.get("pending", Tally())
     counts = dict.fromkeys(STATUSES, 0)
     counts.update({status: tally.jobs for status, tally in by_status.items()})
@@ -160,15 +161,17 @@ def overview(session: Session, owner_name: str | None = None) -> Overview:
     found: Tallies = tallies.count(session, "task", owner_name=owner_name, with_waiting=True)
     done = [by_status["completed"] for by_status in found.values() if "completed" in by_status]
     runs = sum(tally.runs for tally in done)
-    oldest = tallies.oldest_waiting_at(session, owner_name)
-    shown = {task: _shown(by_status) for task, by_status in found.items()}
+    oldest = tallies.oldest_due_at(
+        tally for by_status in found.values() for tally in by_status.values()
+    )
+    by_task = {task: shown(tallies_) for task, tallies_ in found.items()}
     by_status: dict[str, int] = {}
-    for counts in shown.values():
+    for counts in by_task.values():
         for status, jobs in counts.items():
             by_status[status] = by_status.get(status, 0) + jobs
     return Overview(
         by_status=by_status,
-        by_task={task: sum(counts.values()) for task, counts in sorted(shown.items())},
+        by_task={task: sum(counts.values()) for task, counts in sorted(by_task.items())},
         average_duration_seconds=(
             round(sum(tally.run_ms for tally in done) / runs / 1000, 3) if runs else None
         ),

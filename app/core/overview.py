@@ -130,7 +130,9 @@ def count_open(session: Session, *, task: str | None = None, owner_name: str | N
         running=total("running"),
         waiting=total("pending") + total("retrying") - later,
         scheduled=later,
-        oldest_at=tallies.oldest_waiting_at(session, owner_name, task=task),
+        oldest_at=tallies.oldest_due_at(
+            tally for by_status in counted for tally in by_status.values()
+        ),
     )
 
 

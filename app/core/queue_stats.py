@@ -14,7 +14,7 @@ from app.core import job_stats, rollups, tallies
 from app.core.models import Job, Worker
 from app.core.sql import statement
 from app.core.status import STATUSES
-from app.core.tallies import Tally
+from app.core.tallies import Tallies, Tally
 
 _RECENT_HOURS = 24
 _MOST_WORKERS = 1000
@@ -52,10 +52,11 @@ machine()  # the first measurement only begins one
 
 @dataclass(frozen=True)
 class QueueFigures:
-    """A queue: what it holds now, and its last 24 hours."""
+    """A queue: what it holds now, since when the job that waits longest has been due, its last 24 hours."""
 
     name: str
     counts: dict[str, int]
+    oldest_due_at: datetime | None
     completed_24h: int
     failed_24h: int
     average_wait_seconds: float | None
@@ -63,21 +64,36 @@ class QueueFigures:
     p95_run_seconds: float | None
 
 
-def queues(
-    session: Session, owner_name: str | None = None, *, also: Iterable[str] = ()
-) -> list[QueueFigures]:
-    """Every queue that ever had a job, and those of `also`, by name."""
-    ever = job_stats.shown_counts(session, "queue", owner_name)
-    recent = tallies.count(
+def count_recent(session: Session, owner_name: str | None = None) -> Tallies:
+    """What ended in the last 24 hours, by queue."""
+    return tallies.count(
         session,
         "queue",
         since=datetime.now(UTC) - timedelta(hours=_RECENT_HOURS),
         owner_name=owner_name,
         histograms_of=("completed",),
     )
-    nothing = dict.fromkeys(STATUSES, 0)
-    every = {**dict.fromkeys(also, nothing), **ever}
-    return [_figures(name, counts, recent.get(name, {})) for name, counts in sorted(every.items())]
+
+
+def queues(
+    session: Session,
+    owner_name: str | None = None,
+    *,
+    also: Iterable[str] = (),
+    ever: Tallies | None = None,
+    recent: Tallies | None = None,
+) -> list[QueueFigures]:
+    """Every queue that ever had a job, and those of `also`, by name.
+
+    `ever` (all jobs by queue, with what waits) and `recent` (as `count_recent` has it) are counted where
+    they are not given.
+    """
+    if ever is None:
+        ever = tallies.count(session, "queue", owner_name=owner_name, with_waiting=True)
+    if recent is None:
+        recent = count_recent(session, owner_name)
+    every = sorted({*also, *ever})
+    return [_figures(name, ever.get(name, {}), recent.get(name, {})) for name in every]
 
 
 def totals(figures: Iterable[QueueFigures]) -> job_stats.Totals:
@@ -87,25 +103,14 @@ def totals(figures: Iterable[QueueFigures]) -> job_stats.Totals:
     return job_stats.Totals(sum(sums.values()), sums)
 
 
-def oldest_waiting(
-    session: Session, figures: Iterable[QueueFigures], owner_name: str | None = None
-) -> dict[str, datetime]:
-    """Since when the job that waits longest in each queue has been due, where one is."""
-    found = {
-        each.name: tallies.oldest_waiting_at(session, owner_name, queue=each.name)
-        for each in figures
-        if each.counts["pending"] or each.counts["retrying"]
-    }
-    return {name: at for name, at in found.items() if at is not None}
-
-
-def _figures(name: str, counts: dict[str, int], recent: dict[str, Tally]) -> QueueFigures:
+def _figures(name: str, ever: dict[str, Tally], recent: dict[str, Tally]) -> QueueFigures:
     done, failed = recent.get("completed", Tally()), recent.get("failed", Tally())
     waits = sum(tally.waits for tally in recent.values())
     p95 = rollups.percentile(done.histogram, 0.95, done.min_run_ms, done.max_run_ms)
     return QueueFigures(
         name=name,
-        counts=counts,
+        counts=job_stats.shown(ever),
+        oldest_due_at=tallies.oldest_due_at(ever.values()),
         completed_24h=done.jobs,
         failed_24h=failed.jobs,
         average_wait_seconds=_mean(sum(tally.wait_ms for tally in recent.values()), waits),

@@ -29,7 +29,8 @@ def _empty() -> Histogram:
 class Tally:
     """Jobs of one status; durations are of the `runs` among them that were started.
 
-    `later` counts those that are not due yet. `last_started_at` is the latest run's start.
+    `later` counts those that are not due yet; `oldest_due_at` is since when the first of those that wait,
+    and not for other jobs, has been due. `last_started_at` is the latest run's start.
     """
 
     jobs: int = 0
@@ -39,6 +40,7 @@ class Tally:
     min_run_ms: int | None = None
     max_run_ms: int | None = None
     last_started_at: datetime | None = None
+    oldest_due_at: datetime | None = None
     waits: int = 0
     wait_ms: int = 0
     histogram: Histogram = field(default_factory=_empty)
@@ -50,6 +52,7 @@ class Tally:
         self.min_run_ms = _least(min, self.min_run_ms, row.min_run_ms)
         self.max_run_ms = _least(max, self.max_run_ms, row.max_run_ms)
         self.last_started_at = _least(max, self.last_started_at, row.last_started_at)
+        self.oldest_due_at = _least(min, self.oldest_due_at, row.oldest_due_at)
         self.histogram += summed(row.histograms, row.buckets)
 
 
@@ -105,16 +108,7 @@ def count(
     return tallies
 
 
-def oldest_waiting_at(
-    session: Session,
-    owner_name: str | None = None,
-    *,
-    task: str | None = None,
-    queue: str | None = None,
-) -> datetime | None:
-    """Since when the job that waits longest, of one type or in one queue, has been due."""
-    found: datetime | None = session.scalar(
-        statement("tallies", "oldest_waiting"),
-        {"owner_name": owner_name, "task": task, "queue": queue},
-    )
-    return found
+def oldest_due_at(counted: Iterable[Tally]) -> datetime | None:
+    """Since when the job that waits longest has been due, where one is and what waits was counted."""
+    due = (tally.oldest_due_at for tally in counted)
+    return min((at for at in due if at is not None), default=None)

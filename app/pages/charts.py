@@ -57,6 +57,13 @@ def bars(columns: Sequence[Sequence[tuple[str, int]]], most: int | None = None) 
     return pieces
 
 
+def outline(pieces: Sequence[Piece]) -> str:
+    """Pieces of one kind as a single path, in SVG's words: many bars are one element."""
+    return "".join(
+        f"M{each.x} {each.y}h{each.width}v{each.height}h-{each.width}z" for each in pieces
+    )
+
+
 def line(kind: str, values: Sequence[float | None], most: float) -> Line:
     """A line over the middles of as many steps; `most` is the height of the box."""
     width = WIDTH / max(1, len(values))

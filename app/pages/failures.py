@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote_plus
 
 from flask import Blueprint, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -27,13 +28,13 @@ _ACTIONS = ("retry", "delete")
 
 
 @dataclass(frozen=True)
-class Bar:
-    """One step of a group's course: where it stands in percent, in words, and its jobs."""
+class Step:
+    """A step of the window, as all groups' courses have it: its place, its time and what finds its jobs."""
 
-    left: float
+    x: float
     width: float
     words: str
-    url: str
+    query: str
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,12 @@ def index() -> str:
         types=figures.known_types,
         step=STEP_WORDS[found.step_seconds],
         most_jobs=failures.MOST_JOBS,
-        sparklines={group.fingerprint: _sparkline(group, most) for group in found.groups},
+        sparkline=lambda group: _sparkline(group, most),
         sentences={group.fingerprint: _course(group, found) for group in found.groups},
         action_url=lambda group, action: _action_url(window, found, group, action),
-        jobs_url=lambda group: _jobs_url(window.since, window.until + timedelta(seconds=1), group),
-        bars={group.fingerprint: _bars(group, found) for group in found.groups},
+        jobs_url=_jobs_url,
+        stretch=_stretch(window.since, window.until + timedelta(seconds=1)),
+        steps=_steps(found),
         may_act="submit" in g.actor.scopes,
     )
 
@@ -145,26 +147,30 @@ def _action_url(window: Window, found: Failures, group: Group, action: str) -> s
     )
 
 
-def _jobs_url(since: datetime, until: datetime, group: Group) -> str:
-    """The list of a group's jobs that failed in a stretch of time."""
+def _jobs_url(group: Group) -> str:
+    """The list of a group's jobs that failed, for a stretch of time to be put behind it."""
+    jobs = url_for("jobs.index", status="failed", type=group.task)
+    return f"{jobs}&q={quote_plus(f'fingerprint:{group.fingerprint} ')}"
+
+
+def _stretch(since: datetime, until: datetime) -> str:
+    """As the address of a list of jobs has it."""
     at_ = [moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for moment in (since, until)]
-    query = f"fingerprint:{group.fingerprint} completed:>={at_[0]} completed:<{at_[1]}"
-    return url_for("jobs.index", q=query, status="failed", type=group.task)
+    return quote_plus(f"completed:>={at_[0]} completed:<{at_[1]}")
 
 
-def _bars(group: Group, found: Failures) -> list[Bar]:
-    """A link for each step that has failures, over its bar."""
-    width = 100 / len(group.counts)
-    bars = []
-    for place, jobs in enumerate(group.counts):
-        if jobs:
-            begins = found.begins_at + timedelta(seconds=place * found.step_seconds)
-            ends = begins + timedelta(seconds=found.step_seconds)
-            words = f"{jobs:,} from {at(begins, found.step_seconds)} {zone_of(begins, found.step_seconds)}"
-            bars.append(
-                Bar(round(place * width, 3), round(width, 3), words, _jobs_url(begins, ends, group))
-            )
-    return bars
+def _steps(found: Failures) -> list[Step]:
+    """Made once: there are as many bars as steps in every one of the groups."""
+    count = max((len(group.counts) for group in found.groups), default=0)
+    length = found.step_seconds
+    steps = []
+    for place in range(count):
+        begins = found.begins_at + timedelta(seconds=place * length)
+        words = f"{at(begins, length)} {zone_of(begins, length)}"
+        width = charts.WIDTH / count
+        query = _stretch(begins, begins + timedelta(seconds=length))
+        steps.append(Step(round(place * width, 2), round(width, 2), words, query))
+    return steps
 
 
 def _back() -> str:
@@ -172,8 +178,8 @@ def _back() -> str:
     return url_for("failures.index", **given)  # type: ignore[arg-type]
 
 
-def _sparkline(group: Group, most: int) -> list[charts.Piece]:
-    return charts.bars([[("failed", count)] for count in group.counts], most)
+def _sparkline(group: Group, most: int) -> str:
+    return charts.outline(charts.bars([[("failed", count)] for count in group.counts], most))
 
 
 def _course(group: Group, found: Failures) -> str:

@@ -21,6 +21,7 @@ from app.core import (
     queue,
     queue_pauses,
     queue_stats,
+    standing,
     timeline_planned,
     worker_health,
 )
@@ -170,10 +171,7 @@ def _look(window: Window, figures: Figures) -> Now:
         queue=queue.overview(session),
         latest=latest,
         coming=_coming(next_jobs, window.type),
-        open=_open.get(
-            (session.get_bind(), owner_name, window.type),
-            lambda: overview.count_open(session, **asked),
-        ),
+        open=_count_open(session, window.type, owner_name),
         health=worker_health.look(session, settings.worker_stale_seconds),
         machine=queue_stats.machine(),
         alive=queue_stats.count_active_workers(session, settings.worker_stale_seconds),
@@ -197,6 +195,15 @@ def _coming(jobs: Sequence[Any], task: str | None) -> list[Coming]:
     later += [(run.due_at, Coming(run=run)) for run in runs]
     later.sort(key=lambda each: each[0])
     return [*(Coming(job=job) for job in due), *(each for _, each in later)][: overview.NEXT]
+
+
+def _count_open(session: Session, task: str | None, owner_name: str | None) -> overview.Open:
+    if task is None:
+        return standing.read(session, owner_name, told_at()).open
+    return _open.get(
+        (session.get_bind(), owner_name, task),
+        lambda: overview.count_open(session, task=task, owner_name=owner_name),
+    )
 
 
 def _open_incidents(session: Session) -> list[OpenIncident]:

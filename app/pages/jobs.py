@@ -18,13 +18,13 @@ from app.core import (
     job_search,
     job_types,
     search_suggestions,
+    standing,
     stuck,
 )
 from app.core.errors import Invalid, NotFound
 from app.core.job_lists import Page, Wanted
 from app.core.job_search import Found
 from app.core.search_conditions import Search
-from app.core.shared_answers import SharedAnswers
 from app.core.status import shown
 from app.extensions import current_settings, db
 from app.pages.fragments import told_at, wants_fragment
@@ -196,18 +196,12 @@ def _listed(session: Session, filters: JobFilters) -> Listed:
     )
 
 
-# Who was told of the same change counts once for all.
-_counts = SharedAnswers[dict[str, int]]()
-
-
 def _found(session: Session, filters: JobFilters, search: Search) -> Found:
     """The page, how all are made up, and back to when was looked if not everywhere."""
     sort, order = filters.order
     wanted = Wanted(sort, order, _PAGE_SIZE, 0, filters.cursor or None, _COLUMNS)
     if search == Search():
-        counts = _counts.get(
-            session.get_bind(), told_at(), lambda: job_lists.count_by_status(session)
-        )
+        counts = standing.read(session, None, told_at()).by_status
         page = job_lists.page(session, search.jobs, wanted, total=sum(counts.values()))
         return Found(page, counts, {}, {})
     return job_search.find(session, search, wanted)

@@ -10,12 +10,13 @@ from uuid import UUID
 from flask import Blueprint, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app.core import engines, job_stats, queue_pauses, queue_stats, reasons, worker_health
+from app.core import engines, job_stats, queue_pauses, queue_stats, reasons, standing, worker_health
 from app.core.errors import Invalid, NotFound, Refused, StokerError
 from app.core.models import Worker
 from app.core.queue_stats import QueueFigures
 from app.core.shared_answers import SharedAnswers
 from app.core.stats import StatsCache, if_many
+from app.core.tallies import Tallies
 from app.core.users import authorize
 from app.extensions import current_settings, db
 from app.pages.fragments import here, told_at, wants_fragment
@@ -25,14 +26,18 @@ blueprint = Blueprint("queue", __name__, url_prefix="/queue")
 
 @dataclass(frozen=True)
 class Figures:
-    """What is counted once for all who look at it at the same time."""
+    """The queues, and all of them together."""
 
     totals: job_stats.Totals
     queues: list[QueueFigures]
-    oldest: dict[str, datetime]
 
 
-_figures = StatsCache[Figures](patience=5.0, lasts=lambda figures: if_many(figures.totals.total))
+# A day's averages of many jobs do not change from one second to the next.
+_recent = StatsCache[Tallies](patience=100.0, lasts=lambda recent: if_many(_ended(recent)))
+
+
+def _ended(recent: Tallies) -> int:
+    return sum(tally.jobs for by_status in recent.values() for tally in by_status.values())
 
 
 @dataclass(frozen=True)
@@ -99,9 +104,7 @@ def _look() -> Now:
     workers = [SeenWorker.of(each) for each in queue_stats.list_workers(session)]
     running = [job_id for worker in workers for job_id in worker.running_job_ids]
     return Now(
-        figures=_figures.get(
-            (session.get_bind(), owner_name, *sorted(pauses)), lambda: _count(list(pauses))
-        ),
+        figures=_count(list(pauses)),
         pauses=pauses,
         workers=workers,
         visible=queue_stats.owned(session, running, owner_name),
@@ -115,12 +118,12 @@ def _look() -> Now:
 def _count(paused: list[str]) -> Figures:
     session = db.session()
     owner_name = g.actor.owner_name
-    queues = queue_stats.queues(session, owner_name, also=paused)
-    return Figures(
-        totals=queue_stats.totals(queues),
-        queues=queues,
-        oldest=queue_stats.oldest_waiting(session, queues, owner_name),
+    recent = _recent.get(
+        (session.get_bind(), owner_name), lambda: queue_stats.count_recent(session, owner_name)
     )
+    now = standing.read(session, owner_name, told_at())
+    queues = queue_stats.queues(session, owner_name, also=paused, ever=now.by_queue, recent=recent)
+    return Figures(queue_stats.totals(queues), queues)
 
 
 @blueprint.get("/<path:name>/pause")

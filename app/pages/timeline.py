@@ -47,7 +47,7 @@ _MOST_ADVICE = 3
 # A picture of more runs than this is kept a while, the longer the more they are: in a window that holds
 # so many, little of it would be seen to move. What it costs to make is mostly these.
 _FEW_RUNS = 2000
-_RUNS_A_SECOND = 2500
+_RUNS_A_SECOND = 1000
 _LEAST_MARGIN = timedelta(seconds=10)
 
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.core import dependencies, jobs, tallies, tasks, users, waiting_jobs
+from app.core import dependencies, jobs, overview, tasks, users, waiting_jobs
 from app.core.errors import NotFound, Refused
 from app.core.models import Job, JobTransition, WaitingJob
 from tests.conftest import wait_until
@@ -379,9 +379,9 @@ def test_a_job_that_waits_for_others_does_not_wait_for_a_worker_yet(session: Ses
     first = defer(session)
     after = defer(session, first)
     move(session, first, "doing")
-    assert tallies.oldest_waiting_at(session) is None
+    assert overview.count_open(session).oldest_at is None
     move(session, first, "succeeded")
-    assert tallies.oldest_waiting_at(session) == job(session, after).scheduled_at
+    assert overview.count_open(session).oldest_at == job(session, after).scheduled_at
 
 
 def test_the_graph_shows_what_is_connected(session: Session) -> None:

@@ -31,13 +31,18 @@ WITH asked AS (
 ), open AS (
     SELECT CASE :dimension WHEN 'task' THEN task WHEN 'queue' THEN queue WHEN 'model' THEN model
                ELSE status END AS name,
-           status, attempt_started_at, scheduled_at
+           status, attempt_started_at, scheduled_at, NULL::timestamptz AS due_at
     FROM job WHERE status = 'running'
     UNION ALL
     SELECT CASE :dimension WHEN 'task' THEN task WHEN 'queue' THEN queue WHEN 'model' THEN model
                ELSE status END,
-           status, NULL, scheduled_at
-    FROM job WHERE status IN ('pending', 'retrying') AND CAST(:with_waiting AS boolean)
+           status, NULL, scheduled_at,
+           CASE WHEN held.id IS NULL AND (scheduled_at IS NULL OR scheduled_at <= now())
+                THEN greatest(created_at, scheduled_at) END
+    FROM job
+    -- What still waits for others is not due.
+    LEFT JOIN (SELECT id FROM waiting_job WHERE needs > 0) AS held USING (id)
+    WHERE status IN ('pending', 'retrying') AND CAST(:with_waiting AS boolean)
 )
 SELECT name, status, sum(jobs)::bigint AS jobs, 0::bigint AS later, sum(runs)::bigint AS runs,
        sum(run_ms)::bigint AS run_ms, min(min_run_ms) AS min_run_ms, max(max_run_ms) AS max_run_ms,
@@ -45,20 +50,21 @@ SELECT name, status, sum(jobs)::bigint AS jobs, 0::bigint AS later, sum(runs)::b
        sum(wait_ms)::bigint AS wait_ms,
        string_agg(array_send(run_histogram), ''::bytea)
            FILTER (WHERE status = ANY (CAST(:histograms AS text[]))) AS histograms,
-       NULL::bytea AS buckets
+       NULL::bytea AS buckets, NULL::timestamptz AS oldest_due_at
 FROM rolled
 GROUP BY name, status
 UNION ALL
 SELECT name, status, count(*), 0, count(run_ms), coalesce(sum(run_ms), 0)::bigint, min(run_ms),
        max(run_ms), max(started_at), count(wait_ms), coalesce(sum(wait_ms), 0)::bigint, NULL,
        string_agg(int2send(width_bucket(run_ms, CAST(:bounds AS bigint[]))::int2), ''::bytea)
-           FILTER (WHERE status = ANY (CAST(:histograms AS text[])))
+           FILTER (WHERE status = ANY (CAST(:histograms AS text[]))),
+       NULL
 FROM ended
 WHERE name IS NOT NULL
 GROUP BY name, status
 UNION ALL
 SELECT name, status, count(*), count(*) FILTER (WHERE scheduled_at > now()), 0, 0, NULL, NULL,
-       max(attempt_started_at), 0, 0, NULL, NULL
+       max(attempt_started_at), 0, 0, NULL, NULL, min(due_at)
 FROM open
 WHERE name IS NOT NULL
 GROUP BY name, status;
@@ -79,8 +85,11 @@ SELECT CASE :dimension WHEN 'task' THEN task WHEN 'queue' THEN queue WHEN 'model
        NULL::bytea AS histograms,
        string_agg(int2send(width_bucket(run_ms, CAST(:bounds AS bigint[]))::int2), ''::bytea)
            FILTER (WHERE ended_at IS NOT NULL AND started_at IS NOT NULL
-                   AND status = ANY (CAST(:histograms AS text[]))) AS buckets
-FROM job
+                   AND status = ANY (CAST(:histograms AS text[]))) AS buckets,
+       min(greatest(created_at, scheduled_at)) FILTER (
+           WHERE status IN ('pending', 'retrying') AND held.id IS NULL
+             AND (scheduled_at IS NULL OR scheduled_at <= now())) AS oldest_due_at
+FROM job LEFT JOIN (SELECT id FROM waiting_job WHERE needs > 0) AS held USING (id)
 WHERE owner_name = :owner_name
   AND (ended_at >= coalesce(CAST(:since AS timestamptz), '-infinity')
        AND ended_at < coalesce(CAST(:until AS timestamptz), 'infinity')
@@ -88,23 +97,3 @@ WHERE owner_name = :owner_name
        OR status IN ('pending', 'retrying') AND CAST(:with_waiting AS boolean))
 GROUP BY 1, 2
 HAVING CASE :dimension WHEN 'model' THEN count(model) > 0 ELSE true END;
-
--- name: oldest_waiting
--- Since when the job that waits longest has been due: none is that still waits for others.
-SELECT min(due_at) FROM (
-    (SELECT created_at AS due_at FROM job
-     WHERE status IN ('pending', 'retrying') AND scheduled_at IS NULL
-       AND (CAST(:owner_name AS text) IS NULL OR owner_name = :owner_name)
-       AND (CAST(:task AS text) IS NULL OR task = :task)
-       AND (CAST(:queue AS text) IS NULL OR queue = :queue)
-       AND NOT EXISTS (SELECT FROM waiting_job WHERE waiting_job.id = job.id AND needs > 0)
-     ORDER BY created_at LIMIT 1)
-    UNION ALL
-    (SELECT greatest(created_at, scheduled_at) FROM job
-     WHERE status IN ('pending', 'retrying') AND scheduled_at <= now()
-       AND (CAST(:owner_name AS text) IS NULL OR owner_name = :owner_name)
-       AND (CAST(:task AS text) IS NULL OR task = :task)
-       AND (CAST(:queue AS text) IS NULL OR queue = :queue)
-       AND NOT EXISTS (SELECT FROM waiting_job WHERE waiting_job.id = job.id AND needs > 0)
-     ORDER BY scheduled_at LIMIT 1)
-) AS waiting;
