@@ -163,6 +163,22 @@ def test_why_a_job_waits_is_said(open_page: Open, session: Session) -> None:
     expect(page.locator(".why")).to_have_count(0)
 
 
+@pytest.mark.parametrize("width", [1440, 1000])
+def test_on_a_wide_screen_a_jobs_own_page_has_its_details_at_the_right(
+    open_page: Open, session: Session, width: int
+) -> None:
+    add_job(session, 1)
+    page = open_page("/jobs/1", width=width)
+    facts = page.locator("[aria-labelledby=job-facts]").bounding_box()
+    log = page.locator("[data-log]").bounding_box()
+    assert facts is not None
+    assert log is not None
+
+    is_beside = facts["x"] > log["x"] + log["width"]
+    assert is_beside == (width == 1440)
+    assert is_beside or facts["y"] + facts["height"] <= log["y"]
+
+
 def test_every_digit_of_arguments_and_result_is_shown(open_page: Open, session: Session) -> None:
     arguments = '{"big": 123456789012345678901234567890, "exact": 0.1234567890123456789012345}'
     add_job(session, 7, arguments=arguments, result='{"rows": 9007199254740993}')
