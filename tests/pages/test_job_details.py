@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
+import psutil
 import pytest
 from playwright.sync_api import Page, expect
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from tests.conftest import LiveServer
 from tests.pages import job_seed
-from tests.pages.conftest import Complaints
+from tests.pages.conftest import Complaints, wait_until_live
 from tests.pages.job_seed import add_job, add_line, move, no_jobs, queue_job
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("no_jobs")]
@@ -102,6 +105,55 @@ def test_a_lost_stream_is_told_and_tried_again(
     page.unroute(stream)
     status.click()
     expect(status).to_have_text("Live")
+
+
+def test_a_refused_stream_heals_by_itself(
+    open_page: Open, session: Session, complaints: Complaints
+) -> None:
+    complaints.are_expected = True
+    job_id = running(session)
+    page = open_page("/jobs")
+    stream = "**/logs/stream*"
+    page.route(stream, lambda route: route.fulfill(status=502))
+    page.goto(f"/jobs/{job_id}")
+    expect(page.locator(".log-status")).to_have_text("Failed")
+
+    page.unroute(stream)
+
+    add_line(session, job_id, "said meanwhile")
+    expect(page.locator(".log-status")).to_have_text("Live")
+    expect(page.locator("#job-log-lines")).to_contain_text("said meanwhile")
+
+
+def test_a_server_that_falls_silent_is_told_and_nothing_of_the_log_is_lost(
+    open_page: Open, session: Session, live_server: LiveServer, complaints: Complaints
+) -> None:
+    complaints.are_expected = True
+    job_id = running(session)
+    page = open_page(f"/jobs/{job_id}")
+    wait_until_live(page)
+    status = page.locator(".log-status")
+    expect(status).to_have_text("Live")
+
+    with stopped(live_server):
+        expect(status).to_have_text(re.compile(r"Reconnecting [1-9]"))
+        add_line(session, job_id, "said meanwhile")
+
+    expect(status).to_have_text("Live")
+    expect(page.locator("#job-log-lines .log-line")).to_have_count(1)
+
+
+@contextmanager
+def stopped(server: LiveServer) -> Iterator[None]:
+    """The server's connections stay open, and nobody says anything on them."""
+    workers = psutil.Process(server.process.pid).children(recursive=True)
+    for each in workers:
+        each.suspend()
+    try:
+        yield
+    finally:
+        for each in workers:
+            each.resume()
 
 
 def test_the_log_ends_with_the_job_and_survives_a_reload(open_page: Open, session: Session) -> None:
