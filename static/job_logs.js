@@ -15,6 +15,9 @@
   const rank = (level) => (LEVELS.includes(level) ? LEVELS.indexOf(level) : 1);
   const number = (count) => count.toLocaleString("en-US");
 
+  // A number keeps every digit, where the browser can tell which it had.
+  const exact = (key, value, said) => (typeof value === "number" && JSON.rawJSON && said?.source !== String(value) ? JSON.rawJSON(said.source) : value);
+
   // What the reader chose outlasts a reload, where the browser lets us keep it.
   const kept = {
     get(name) { try { return JSON.parse(sessionStorage.getItem(name)) ?? {}; } catch { return {}; } },
@@ -149,7 +152,7 @@
       if (!this.waiting.length) return;
       const fragment = document.createDocumentFragment();
       this.wants = this.wanted;
-      for (const data of this.waiting.splice(0)) this.add(fragment, JSON.parse(data));
+      for (const data of this.waiting.splice(0)) this.add(fragment, JSON.parse(data, exact));
       this.lines.append(fragment);
       this.trim();
       this.part("clear").disabled = false;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -322,5 +323,13 @@ def _sent(line: Line) -> bytes:
             "context": line.context,
             "attempt_number": line.attempt_number,
         }
-        line.sent = event(orjson.dumps(entry), event_id=line.id)
+        line.sent = event(_json(entry), event_id=line.id)
     return line.sent
+
+
+def _json(entry: dict[str, Any]) -> bytes:
+    """Whatever a job logs: a number may have more digits than the quick writer knows."""
+    try:
+        return orjson.dumps(entry)
+    except orjson.JSONEncodeError:
+        return json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode()

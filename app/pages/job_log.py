@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, g, render_template, request
@@ -27,6 +29,12 @@ _LONGEST_SEARCH = 200
 _MOST_ATTEMPT = 2**31 - 1
 # How many of its newest attempts one can choose.
 _MOST_CHOICES = 50
+
+
+@blueprint.app_template_filter()
+def json_text(value: Any) -> str:
+    """As the page's script writes it: for reading, so that nothing in it is escaped for HTML."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
