@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 
 from app.api.openapi import Answer, Limit, Query, describe, read_query
 from app.auth import needs
+from app.core import json_text
 from app.core.changes import ChangeFeed, JobViewer
 from app.core.errors import Invalid
 from app.core.status import API
@@ -323,13 +323,5 @@ def _sent(line: Line) -> bytes:
             "context": line.context,
             "attempt_number": line.attempt_number,
         }
-        line.sent = event(_json(entry), event_id=line.id)
+        line.sent = event(json_text.write(entry), event_id=line.id)
     return line.sent
-
-
-def _json(entry: dict[str, Any]) -> bytes:
-    """Whatever a job logs: a number may have more digits than the quick writer knows."""
-    try:
-        return orjson.dumps(entry)
-    except orjson.JSONEncodeError:
-        return json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode()

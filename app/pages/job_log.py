@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, g, render_template, request
 from sqlalchemy.orm import Session
 
-from app.core import job_record, logs
+from app.core import job_record, json_text, logs
 from app.core.errors import Invalid
 from app.core.logs import Wanted
 from app.core.models import Job, LogLine
@@ -31,10 +30,10 @@ _MOST_ATTEMPT = 2**31 - 1
 _MOST_CHOICES = 50
 
 
-@blueprint.app_template_filter()
-def json_text(value: Any) -> str:
+@blueprint.app_template_filter("json_text")
+def as_json(value: Any) -> str:
     """As the page's script writes it: for reading, so that nothing in it is escaped for HTML."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return json_text.write(value).decode()
 
 
 @dataclass(frozen=True)

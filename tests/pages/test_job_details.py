@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from tests.conftest import LiveServer
 from tests.pages import job_seed
-from tests.pages.conftest import Complaints, wait_until_live
+from tests.pages.conftest import Complaints, violations, wait_until_live
 from tests.pages.job_seed import add_job, add_line, move, no_jobs, queue_job
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("no_jobs")]
@@ -253,6 +253,22 @@ def test_what_is_large_is_folded(open_page: Open, session: Session) -> None:
     expect(page.locator("#job-result-value")).to_be_visible()
     expect(page.locator("#job")).to_contain_text("The first 100,000 characters.")
     assert len(page.request.get("/jobs/7/result.json").json()["rows"]) == 2000
+
+
+def test_a_very_long_error_is_folded_and_all_there(open_page: Open, session: Session) -> None:
+    add_job(session, 1, "failed", error_type="ValueError", error_message="x" * 19_990 + "the end")
+    page = open_page("/jobs/1")
+
+    box = page.locator(".faults").bounding_box()
+    assert box is not None
+    assert box["height"] < 500
+    for place in (".faults", ".attempt-error"):
+        whole = page.locator(f"{place} pre")
+        expect(whole).to_be_hidden()
+        page.locator(f"{place} summary").click()
+        expect(whole).to_contain_text("the end")
+        expect(whole).to_be_visible()
+    assert violations(page) == []
 
 
 def test_its_way_its_attempts_and_its_company_are_told(open_page: Open, session: Session) -> None:
