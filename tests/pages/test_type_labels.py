@@ -45,6 +45,15 @@ def test_a_list_calls_them_so_in_rows_menu_and_chip(client: FlaskClient, session
     assert "Type: Extraction" in page
 
 
+def test_the_menu_is_in_the_order_of_the_labels(client: FlaskClient, session: Session) -> None:
+    add_job(session, 7, task="docs.tasks.parse")
+    add_job(session, 8, task="extraction")
+    menu = client.get("/jobs").text.partition('name="type"')[2].partition("</select>")[0]
+    words = ["Cleanup<", "Document Processing<", "Export<", "Extraction<", "Import<"]
+    places = [menu.index(word) for word in words]
+    assert places == sorted(places)
+
+
 def test_a_search_takes_the_label_of_one_type_or_several(
     client: FlaskClient, session: Session
 ) -> None:
