@@ -16,6 +16,7 @@ from app import auth, description, errors, metrics, operation, request_hooks
 from app.api import register as register_api
 from app.cli import register as register_commands
 from app.core import db as database
+from app.core import job_types
 from app.core.errors import Unavailable
 from app.core.kept import kept_variables
 from app.core.logging import configure_logging
@@ -40,6 +41,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     settings = settings or load_settings()
     configure_logging(settings)
+    job_types.use(settings)
     app = Flask(
         "app",
         template_folder=str(ROOT / "templates"),

@@ -37,7 +37,7 @@
     if (!bar()) return;
     bar().hidden = picked.length === 0;
     if (picked.length === 0 && bar().querySelector("[data-matching]")) bar().querySelector("[data-matching]").checked = false;
-    bar().querySelector("[data-picked]").textContent = picked.length;
+    bar().querySelector("[data-picked]").textContent = isAll() ? bar().querySelector("[data-matching]").dataset.all : picked.length;
     offer(picked);
     bar().querySelector("[data-ids]").replaceChildren(
       ...(isAll() ? [] : picked).map((box) => {

@@ -4,6 +4,8 @@
   const MOST = 5000; // lines on the page; the download has them all
   const TICK_MS = 100;
   const ASK_MS = 300;
+  const AGAIN_MS = 5000; // after a refusal, and twice as long after the next
+  const MOST_AGAIN_MS = 60000;
   const LEVELS = ["debug", "info", "warning", "error", "critical"];
   const WORDS = { live: "Live", offline: "Offline", failed: "Failed", ended: "Ended" };
   const UNSEEN = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
@@ -12,6 +14,9 @@
   const visible = (text) => String(text).replace(UNSEEN, (sign) => `⟨${sign.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
   const rank = (level) => (LEVELS.includes(level) ? LEVELS.indexOf(level) : 1);
   const number = (count) => count.toLocaleString("en-US");
+
+  // A number keeps every digit, where the browser can tell which it had.
+  const exact = (key, value, said) => (typeof value === "number" && JSON.rawJSON && said?.source !== String(value) ? JSON.rawJSON(said.source) : value);
 
   // What the reader chose outlasts a reload, where the browser lets us keep it.
   const kept = {
@@ -25,6 +30,7 @@
       this.name = `stoker-log-${section.dataset.job}`;
       this.waiting = [];
       this.tries = 0;
+      this.refusals = 0;
       this.asking = 0;
       this.take();
       this.part("level").addEventListener("change", () => this.choose());
@@ -35,7 +41,7 @@
       this.part("scroll").addEventListener("click", () => { this.follow(!this.isFollowing); this.keep(); });
       this.part("wrap").addEventListener("click", () => { this.wrap(!this.wraps); this.keep(); });
       this.part("pause").addEventListener("click", () => this.pause(!this.isPaused));
-      this.part("status").addEventListener("click", () => this.connect());
+      this.part("status").addEventListener("click", () => { this.refusals = 0; this.connect(); });
       this.restore();
       this.toEnd();
       if ("ended" in section.dataset) this.say("ended");
@@ -83,14 +89,15 @@
 
     connect() {
       this.source?.close();
+      clearTimeout(this.againTimer);
       const source = this.source = new EventSource(`${this.section.dataset.log}?last_event_id=${this.after}`);
-      source.onopen = () => { this.tries = 0; this.say("live"); };
+      source.onopen = () => this.heard();
       source.onerror = () => {
-        if (source.readyState === EventSource.CLOSED) return this.say("failed");
-        this.tries += 1;
-        this.say(navigator.onLine ? "reconnecting" : "offline");
+        if (source.readyState === EventSource.CLOSED) return this.refused();
+        this.lose();
       };
       source.onmessage = (event) => {
+        if (this.tries) this.heard();
         this.after = event.lastEventId;
         this.waiting.push(event.data);
         // What would leave the page at once need not come to it; while it is held back, neither.
@@ -104,6 +111,29 @@
         this.pause(false);
         this.say("ended");
       });
+    }
+    heard() {
+      this.tries = this.refusals = 0;
+      this.say("live");
+    }
+    lose() {
+      this.tries += 1;
+      this.say(navigator.onLine ? "reconnecting" : "offline");
+    }
+    // The browser gives up where it gets an answer that is no stream, as from a proxy whose server restarts.
+    refused() {
+      this.say("failed");
+      const pause = Math.min(AGAIN_MS * 2 ** this.refusals, MOST_AGAIN_MS);
+      this.refusals += 1;
+      this.againTimer = setTimeout(() => { if (this.section.isConnected) this.connect(); }, pause);
+    }
+    // What the page hears, or not, on its own stream of the same server: a log may be silent for long, and so
+    // its silence tells nothing.
+    doubt(connection) {
+      const { logStatus } = this.part("status").dataset;
+      if (["reconnecting", "offline"].includes(connection)) {
+        if (logStatus === "live") this.lose();
+      } else if (connection === "live" && this.source?.readyState === EventSource.OPEN && ["reconnecting", "offline"].includes(logStatus)) this.connect();
     }
     say(status) {
       const button = this.part("status");
@@ -122,7 +152,7 @@
       if (!this.waiting.length) return;
       const fragment = document.createDocumentFragment();
       this.wants = this.wanted;
-      for (const data of this.waiting.splice(0)) this.add(fragment, JSON.parse(data));
+      for (const data of this.waiting.splice(0)) this.add(fragment, JSON.parse(data, exact));
       this.lines.append(fragment);
       this.trim();
       this.part("clear").disabled = false;
@@ -312,8 +342,7 @@
     }
     end() {
       this.source?.close();
-      clearTimeout(this.timer);
-      clearTimeout(this.askTimer);
+      for (const timer of [this.timer, this.askTimer, this.againTimer]) clearTimeout(timer);
     }
   }
 
@@ -325,6 +354,9 @@
     }
     for (const section of document.querySelectorAll("[data-log]")) if (!open.has(section)) open.set(section, new Log(section));
   }
+  const root = document.documentElement;
+  new MutationObserver(() => { for (const log of open.values()) log.doubt(root.dataset.connection); })
+    .observe(root, { attributes: true, attributeFilter: ["data-connection"] });
   document.addEventListener("DOMContentLoaded", look);
   document.addEventListener("htmx:after:swap", look);
   document.addEventListener("job-panel-emptied", look);

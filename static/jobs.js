@@ -197,6 +197,20 @@
     } else if (event.key === "Enter") close();
   });
 
+  // Where a drawing is wider than its place, the status in which the job is now shows first.
+  const shown = new WeakSet();
+  function showCurrent() {
+    for (const drawing of document.querySelectorAll(".drawing")) {
+      const state = drawing.querySelector(".state.current");
+      if (!state || shown.has(drawing)) continue;
+      shown.add(drawing);
+      const [here, there] = [drawing.getBoundingClientRect(), state.getBoundingClientRect()];
+      if (there.right > here.right) drawing.scrollLeft = there.right - here.right + 16;
+    }
+  }
+  document.addEventListener("DOMContentLoaded", showCurrent);
+  document.addEventListener("htmx:after:swap", showCurrent);
+
   // Dialogs. What they ask comes from the server when somebody wants to do something.
   let opener;
   document.addEventListener("htmx:after:swap", (event) => {

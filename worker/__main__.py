@@ -18,7 +18,7 @@ import structlog
 from procrastinate.worker import Worker
 from sqlalchemy.orm import sessionmaker
 
-from app.core import adoption, tasks
+from app.core import adoption, job_types, tasks
 from app.core.db import SessionFactory, connect_args, make_engine
 from app.core.engines import RegistryError, RegistryFile
 from app.core.logging import configure_logging
@@ -56,6 +56,7 @@ def main() -> int:
         print(fault, file=sys.stderr)
         return 2
     configure_logging(settings)
+    job_types.use(settings)
     sys.stderr = own_log.doubled(sys.stderr, settings)
     code = asyncio.run(run(settings, registry))
     if code == ABANDONED:

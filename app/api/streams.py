@@ -17,6 +17,7 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 
 from app.api.openapi import Answer, Limit, Query, describe, read_query
 from app.auth import needs
+from app.core import json_text
 from app.core.changes import ChangeFeed, JobViewer
 from app.core.errors import Invalid
 from app.core.status import API
@@ -322,5 +323,5 @@ def _sent(line: Line) -> bytes:
             "context": line.context,
             "attempt_number": line.attempt_number,
         }
-        line.sent = event(orjson.dumps(entry), event_id=line.id)
+        line.sent = event(json_text.write(entry), event_id=line.id)
     return line.sent

@@ -11,6 +11,8 @@ from typing import Any
 
 import orjson
 
+from app.core import json_text
+
 VERSION = 1
 # What holds any JSON value, and is JSON in a CSV cell, too.
 JSON_COLUMNS = {"arguments", "result", "details"}
@@ -60,7 +62,7 @@ def csv_lines(
 
 
 def _json(value: Any) -> str | None:
-    return None if value is None else orjson.dumps(value).decode()
+    return None if value is None else json_text.write(value).decode()
 
 
 def _emptied(page: io.StringIO) -> bytes:
@@ -88,7 +90,7 @@ def cell(value: Any) -> str | int | float | None:
         case str():
             words = value
         case _:
-            words = orjson.dumps(value, default=str).decode()
+            words = json_text.write(value).decode()
     return "'" + words if _FORMULA.match(words) else words
 
 
@@ -138,4 +140,4 @@ def _ndjson(parts: Parts, columns: Sequence[str]) -> Generator[bytes, None, int]
 
 def _lines(part: Sequence[Row], columns: Sequence[str]) -> Iterator[bytes]:
     for row in part:
-        yield orjson.dumps(dict(zip(columns, row, strict=True)), default=str)
+        yield json_text.write(dict(zip(columns, row, strict=True)))

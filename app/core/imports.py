@@ -14,10 +14,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy.orm import Session
 
+from app.core import json_text
 from app.core.errors import Invalid
 from app.core.export_reader import ExportReader, Line
 from app.core.models import JOB_FINAL
@@ -235,7 +235,7 @@ def _add_events(session: Session, rows: list[EventRow]) -> int:
 
 
 def _dumped(value: Any) -> str:
-    return orjson.dumps(value, default=str).decode()
+    return json_text.write(value).decode()
 
 
 def old_enough(oldest: datetime | None) -> datetime | None:

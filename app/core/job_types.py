@@ -1,20 +1,25 @@
 """The types of jobs: the tasks that this server has, and those that the record knows.
 
-The built-in ones have a label for people; any other task is called what its program calls it.
+The built-in ones have a label for people, and any other that the settings give one (`use`); the rest are
+called what their program calls them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.core.models import Job
+from app.core.settings import Settings
 from app.core.tasks import TASKS
 
 _MOST = 500
 _NEWEST = 10_000
+_NO_RANK = 3
 _SEEN = "Seen in the record"
 _LABELS = {
     "run_batch": "Batch",
@@ -26,7 +31,26 @@ _LABELS = {
     "re_evaluation": "Re-evaluation",
     "bulk": "Bulk Action",
 }
-_NAMES = {label.casefold(): name for name, label in _LABELS.items()}
+
+
+@dataclass(frozen=True)
+class _Words:
+    """What types are called and what they do, by the task's name."""
+
+    labels: Mapping[str, str]
+    descriptions: Mapping[str, str]
+    names: Mapping[str, list[str]] = field(init=False)  # by the label in small letters
+
+    def __post_init__(self) -> None:
+        names: defaultdict[str, list[str]] = defaultdict(list)
+        for name, called in self.labels.items():
+            names[called.casefold()].append(name)
+        object.__setattr__(self, "names", dict(names))
+
+
+_DESCRIPTIONS = {name: spec.description for name, spec in TASKS.items()}
+# One installation has one set of words: each process is told them once, when it starts.
+_words = _Words(_LABELS, _DESCRIPTIONS)
 
 
 @dataclass(frozen=True)
@@ -42,28 +66,53 @@ class JobType:
         return label(self.name)
 
 
+def use(settings: Settings) -> None:
+    """From now on types are called what the settings call them, too."""
+    global _words
+    said = {name: text.rstrip(".") for name, text in settings.type_descriptions.items()}
+    _words = _Words({**_LABELS, **settings.type_labels}, {**_DESCRIPTIONS, **said})
+
+
 def label(name: str) -> str:
-    """What people call a type: Batch Audit for batch_audit; a task of another program as it is."""
-    return _LABELS.get(name, name)
+    """What people call a type: Batch Audit for batch_audit; a task without a label as it is."""
+    return _words.labels.get(name, name)
 
 
 def named(label_or_name: str) -> list[str]:
     """The types that somebody means who writes a label, large or small, or a task's name."""
-    name = _NAMES.get(label_or_name.casefold(), label_or_name)
-    return list(dict.fromkeys((label_or_name, name)))
+    return list(dict.fromkeys((label_or_name, *_words.names.get(label_or_name.casefold(), ()))))
 
 
 def description(name: str) -> str | None:
-    """What a built-in task does."""
-    spec = TASKS.get(name)
-    return spec.description if spec else None
+    """What a task does, where somebody has said it; no full stop at its end."""
+    return _words.descriptions.get(name)
 
 
 def list_types(session: Session, owner_name: str | None = None) -> list[JobType]:
     """Every type by name: of a user's newest jobs or of (None) all jobs, and the built-in ones."""
     seen = _seen(session) if owner_name is None else _seen_of(session, owner_name)
-    known = {name: spec.description for name, spec in TASKS.items()}
-    return [JobType(name, known.get(name, _SEEN)) for name in sorted({*seen, *known})]
+    return [JobType(name, description(name) or _SEEN) for name in sorted({*seen, *TASKS})]
+
+
+def find(session: Session, begun: str, owner_name: str | None, most: int) -> list[str]:
+    """The record's types with a text in their name or label: those that begin with it come first.
+
+    `mail` finds `shop.tasks.send_mail`, too. Of a user's newest jobs or of (None) all jobs.
+    """
+    begun = begun.casefold()
+    seen = _seen(session) if owner_name is None else _seen_of(session, owner_name)
+    ranked = [(_rank(name, begun), name) for name in seen]
+    return [name for rank, name in sorted(ranked) if rank < _NO_RANK][:most]
+
+
+def _rank(name: str, begun: str) -> int:
+    """How well a text names a type; _NO_RANK when not at all."""
+    said = (name.casefold(), label(name).casefold())
+    if any(each.startswith(begun) for each in said):
+        return 0
+    if said[0].rpartition(".")[2].startswith(begun):
+        return 1
+    return 2 if any(begun in each for each in said) else _NO_RANK
 
 
 def _seen(session: Session) -> list[str]:

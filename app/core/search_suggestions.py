@@ -18,6 +18,7 @@ from app.core.status import API
 MOST = 8
 _NEWEST = 2000  # of one user's jobs, or of all for the names of arguments
 _NEWEST_ARGUMENTS = 200
+_LETTERS_OF_TYPE = 3  # of a word that may be the name of a type
 
 _MEANINGS = {
     "type": "what a job does",
@@ -45,7 +46,6 @@ _EXAMPLES = {
     "completed": (">1h", ">24h", ">7d"),
 }
 _COLUMNS: dict[str, Any] = {
-    "type": Job.task,
     "queue": Job.queue,
     "user": Job.owner_name,
     "model": Job.model,
@@ -77,18 +77,28 @@ def suggest(session: Session, text: str, owner_name: str | None) -> list[Suggest
             Suggestion(f"{field}:{value}", _meaning(field, value), f"{head}{_quoted(value)} ")
             for value in _values(session, field.lower(), begun, owner_name)
         ]
+    head = before + sign
     if begun.lower().startswith(ARGUMENTS):
         names = _arguments(session, begun[len(ARGUMENTS) :], owner_name)
-    else:
-        names = [
-            name if name == ARGUMENTS else f"{name}:"
-            for name in (*FIELDS, ARGUMENTS)
-            if name.startswith(begun.lower())
-        ]
-    return [
-        Suggestion(name, _MEANINGS.get(name.rstrip(":"), ""), before + sign + name, False)
-        for name in names
+        return [_field(head, name) for name in names]
+    names = [
+        name if name == ARGUMENTS else f"{name}:"
+        for name in (*FIELDS, ARGUMENTS)
+        if name.startswith(begun.lower())
     ]
+    types = _types(session, begun, owner_name) if len(begun) >= _LETTERS_OF_TYPE else []
+    return [_field(head, name) for name in names] + [
+        Suggestion(f"type:{value}", _meaning("type", value), f"{head}type:{_quoted(value)} ")
+        for value in types
+    ]
+
+
+def _field(head: str, name: str) -> Suggestion:
+    return Suggestion(name, _MEANINGS.get(name.rstrip(":"), ""), head + name, False)
+
+
+def _types(session: Session, begun: str, owner_name: str | None) -> list[str]:
+    return job_types.find(session, begun, owner_name, MOST)
 
 
 def _meaning(field: str, value: str) -> str:
@@ -110,6 +120,8 @@ def _values(session: Session, field: str, begun: str, owner_name: str | None) ->
         return [word for word in _EXAMPLES[field] if word.startswith(begun)]
     if field == "bulk":
         return _bulk_actions(session, begun, owner_name)
+    if field == "type":
+        return _types(session, begun, owner_name)
     column = _COLUMNS.get(field)
     if column is None:
         return []

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, StringConstraints, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -23,6 +23,8 @@ from pydantic_settings import (
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 Seconds = Annotated[float, Field(gt=0)]
+Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60)]
+Sentence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 
 _PREFIX = re.compile(r"(/[A-Za-z0-9_-]+)+")
 
@@ -308,6 +310,15 @@ class Settings(BaseSettings):
     task_result_ttl_seconds: dict[str, Annotated[float, Field(ge=0)]] = Field(
         {},
         description='The same for some tasks, as JSON: {"export": 86400}.',
+    )
+    type_labels: dict[Annotated[str, Field(min_length=1)], Label] = Field(
+        {},
+        description="What people call types of jobs, by the task's name, as JSON: "
+        '{"shop.tasks.charge_card": "Card charge"}.',
+    )
+    type_descriptions: dict[Annotated[str, Field(min_length=1)], Sentence] = Field(
+        {},
+        description="What types of jobs do, the same way.",
     )
     idempotency_days: float = Field(
         7.0, ge=1, description="How long the idempotency keys of deferred jobs are kept."

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, g, render_template, request
 from sqlalchemy.orm import Session
 
-from app.core import job_record, logs
+from app.core import job_record, json_text, logs
 from app.core.errors import Invalid
 from app.core.logs import Wanted
 from app.core.models import Job, LogLine
@@ -27,6 +28,12 @@ _LONGEST_SEARCH = 200
 _MOST_ATTEMPT = 2**31 - 1
 # How many of its newest attempts one can choose.
 _MOST_CHOICES = 50
+
+
+@blueprint.app_template_filter("json_text")
+def as_json(value: Any) -> str:
+    """As the page's script writes it: for reading, so that nothing in it is escaped for HTML."""
+    return json_text.write(value).decode()
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ _COLUMNS = (
     "created_at",
     "started_at",
     "ended_at",
+    "error_type",
     "error_message",
     "scheduled_at",
     "queue",
@@ -176,14 +177,20 @@ def rows(session: Session, jobs: Any) -> list[Row]:
         Row(
             job,
             shown(job.status, job.scheduled_at, now),
-            reasons.get(job.id)
-            or (job.error_message if job.status == "failed" else None)
-            or job.message,
+            reasons.get(job.id) or _failure(job) or job.message,
             job_record.timing(job, now).duration_seconds,
             job.id in lost,
         )
         for job in jobs
     ]
+
+
+def _failure(job: Any) -> str | None:
+    """Why it failed, as Python says it: `KeyError: 'customer_7'` says what `'customer_7'` does not."""
+    if job.status != "failed":
+        return None
+    kind = (job.error_type or "").rpartition(".")[2]
+    return ": ".join(filter(None, (kind, job.error_message))) or None
 
 
 def _listed(session: Session, filters: JobFilters) -> Listed:
@@ -241,4 +248,6 @@ def _refused(session: Session, refusal: Invalid) -> ResponseReturnValue:
 
 
 def _types(session: Session) -> list[str]:
-    return [each.name for each in job_types.list_types(session, g.actor.owner_name)]
+    """As people read them in the menu."""
+    found = job_types.list_types(session, g.actor.owner_name)
+    return [each.name for each in sorted(found, key=lambda each: each.label.casefold())]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from sqlalchemy.orm import Session
 
-from app.core import jobs, search_suggestions
+from app.core import job_types, jobs, search_suggestions
 from app.core.search_syntax import parse
+from app.core.settings import Settings
 
 
 def texts(session: Session, text: str, owner_name: str | None = None) -> list[str]:
@@ -37,6 +38,8 @@ def _some_jobs(session: Session) -> None:
         ('error:"out of', []),
         ("type:nothing", []),
         ("nothing", []),
+        ("expo", ["type:export "]),
+        ("ex", []),
     ],
 )
 def test_fields_and_values_are_known(session: Session, text: str, expected: list[str]) -> None:
@@ -52,3 +55,19 @@ def test_what_is_suggested_can_be_read(session: Session) -> None:
     for text in texts(session, "type:"):
         (term,) = parse(text)
         assert term.value in ("export", 'odd "name"')
+
+
+@pytest.mark.parametrize("begun", ["mail", "send_", "tasks.send", "news", "Newsletter"])
+def test_a_type_is_suggested_by_any_part_of_its_name_or_label(
+    session: Session, settings: Settings, begun: str
+) -> None:
+    jobs.defer(session, "shop.tasks.send_mail", {}, queue="shop", owner_name="ada")
+    jobs.defer(session, "shop.tasks.post_newsletter", {}, queue="shop", owner_name="ada")
+    labels = {"shop.tasks.send_mail": "Newsletter mail"}
+    job_types.use(settings.model_copy(update={"type_labels": labels}))
+    try:
+        found = texts(session, f"type:{begun}")
+        assert found[0] == "type:shop.tasks.send_mail "
+        assert texts(session, f"-{begun}")[0] == "-type:shop.tasks.send_mail "
+    finally:
+        job_types.use(settings)

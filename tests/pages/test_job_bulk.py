@@ -60,6 +60,7 @@ def test_all_that_match_are_counted_and_handed_on_as_a_filter(
     page.locator("#pick-all").check()
     expect(page.locator("#bulk-bar")).to_contain_text("50 selected")
     page.get_by_label("or all 55 that match").check()
+    expect(page.locator("#bulk-bar")).to_contain_text("All 55 selected")
     page.locator("#bulk-bar").get_by_role("button", name="Delete").click()
     dialog = page.locator("#job-dialog")
     expect(dialog).to_contain_text("Delete 55 jobs?")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
+import psutil
 import pytest
 from playwright.sync_api import Page, expect
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from tests.conftest import LiveServer
 from tests.pages import job_seed
-from tests.pages.conftest import Complaints
+from tests.pages.conftest import Complaints, violations, wait_until_live
 from tests.pages.job_seed import add_job, add_line, move, no_jobs, queue_job
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("no_jobs")]
@@ -104,6 +107,55 @@ def test_a_lost_stream_is_told_and_tried_again(
     expect(status).to_have_text("Live")
 
 
+def test_a_refused_stream_heals_by_itself(
+    open_page: Open, session: Session, complaints: Complaints
+) -> None:
+    complaints.are_expected = True
+    job_id = running(session)
+    page = open_page("/jobs")
+    stream = "**/logs/stream*"
+    page.route(stream, lambda route: route.fulfill(status=502))
+    page.goto(f"/jobs/{job_id}")
+    expect(page.locator(".log-status")).to_have_text("Failed")
+
+    page.unroute(stream)
+
+    add_line(session, job_id, "said meanwhile")
+    expect(page.locator(".log-status")).to_have_text("Live")
+    expect(page.locator("#job-log-lines")).to_contain_text("said meanwhile")
+
+
+def test_a_server_that_falls_silent_is_told_and_nothing_of_the_log_is_lost(
+    open_page: Open, session: Session, live_server: LiveServer, complaints: Complaints
+) -> None:
+    complaints.are_expected = True
+    job_id = running(session)
+    page = open_page(f"/jobs/{job_id}")
+    wait_until_live(page)
+    status = page.locator(".log-status")
+    expect(status).to_have_text("Live")
+
+    with stopped(live_server):
+        expect(status).to_have_text(re.compile(r"Reconnecting [1-9]"))
+        add_line(session, job_id, "said meanwhile")
+
+    expect(status).to_have_text("Live")
+    expect(page.locator("#job-log-lines .log-line")).to_have_count(1)
+
+
+@contextmanager
+def stopped(server: LiveServer) -> Iterator[None]:
+    """The server's connections stay open, and nobody says anything on them."""
+    workers = psutil.Process(server.process.pid).children(recursive=True)
+    for each in workers:
+        each.suspend()
+    try:
+        yield
+    finally:
+        for each in workers:
+            each.resume()
+
+
 def test_the_log_ends_with_the_job_and_survives_a_reload(open_page: Open, session: Session) -> None:
     job_id = running(session)
     add_line(session, job_id, "first")
@@ -163,6 +215,22 @@ def test_why_a_job_waits_is_said(open_page: Open, session: Session) -> None:
     expect(page.locator(".why")).to_have_count(0)
 
 
+@pytest.mark.parametrize("width", [1440, 1000])
+def test_on_a_wide_screen_a_jobs_own_page_has_its_details_at_the_right(
+    open_page: Open, session: Session, width: int
+) -> None:
+    add_job(session, 1)
+    page = open_page("/jobs/1", width=width)
+    facts = page.locator("[aria-labelledby=job-facts]").bounding_box()
+    log = page.locator("[data-log]").bounding_box()
+    assert facts is not None
+    assert log is not None
+
+    is_beside = facts["x"] > log["x"] + log["width"]
+    assert is_beside == (width == 1440)
+    assert is_beside or facts["y"] + facts["height"] <= log["y"]
+
+
 def test_every_digit_of_arguments_and_result_is_shown(open_page: Open, session: Session) -> None:
     arguments = '{"big": 123456789012345678901234567890, "exact": 0.1234567890123456789012345}'
     add_job(session, 7, arguments=arguments, result='{"rows": 9007199254740993}')
@@ -185,6 +253,22 @@ def test_what_is_large_is_folded(open_page: Open, session: Session) -> None:
     expect(page.locator("#job-result-value")).to_be_visible()
     expect(page.locator("#job")).to_contain_text("The first 100,000 characters.")
     assert len(page.request.get("/jobs/7/result.json").json()["rows"]) == 2000
+
+
+def test_a_very_long_error_is_folded_and_all_there(open_page: Open, session: Session) -> None:
+    add_job(session, 1, "failed", error_type="ValueError", error_message="x" * 19_990 + "the end")
+    page = open_page("/jobs/1")
+
+    box = page.locator(".faults").bounding_box()
+    assert box is not None
+    assert box["height"] < 500
+    for place in (".faults", ".attempt-error"):
+        whole = page.locator(f"{place} pre")
+        expect(whole).to_be_hidden()
+        page.locator(f"{place} summary").click()
+        expect(whole).to_contain_text("the end")
+        expect(whole).to_be_visible()
+    assert violations(page) == []
 
 
 def test_its_way_its_attempts_and_its_company_are_told(open_page: Open, session: Session) -> None:

@@ -16,7 +16,7 @@ from app.core.models import Job, JobDependency, JobTransition
 from app.pages import dependency_drawing, job_diagram
 from app.pages.job_details import MOST_TRANSITIONS
 from tests.pages import record_seed
-from tests.pages.conftest import violations
+from tests.pages.conftest import violations, wait_until_so
 
 pytestmark = pytest.mark.usefixtures("clear_jobs")
 
@@ -127,6 +127,23 @@ def test_a_jobs_page_draws_its_way_and_lists_it(open_page: Open, session: Sessio
     expect(picture).to_be_visible()
     expect(picture.locator(".state.current")).to_contain_text("Completed")
     expect(page.locator(".path-step")).to_have_count(len(RETRIED))
+
+
+@pytest.mark.browser
+def test_on_a_phone_the_present_status_is_what_shows_of_the_drawing(
+    open_page: Open, session: Session
+) -> None:
+    job_id = record_seed.add_job(session, "failed")
+    put_way(session, job_id, ("pending", "running", "failed"))
+    page = open_page(f"/jobs/{job_id}", width=390)
+    drawing, state = page.locator(".drawing"), page.locator(".drawing .state.current")
+    expect(state).to_contain_text("Failed")
+    wait_until_so(page, "document.querySelector('.drawing').scrollLeft > 0")
+    box, inner = drawing.bounding_box(), state.bounding_box()
+    assert box is not None
+    assert inner is not None
+    assert box["x"] <= inner["x"]
+    assert inner["x"] + inner["width"] <= box["x"] + box["width"]
 
 
 @pytest.mark.browser

@@ -45,6 +45,19 @@ def test_the_filters_say_which_jobs_and_formulas_are_defused(
     assert json.loads(rows[0]["result"]) == {"a": 1.5}
 
 
+@pytest.mark.parametrize("form", ["csv", "json", "ndjson"])
+def test_a_number_of_any_length_is_exported_with_every_digit(
+    sign_in: SignIn, session: Session, form: str
+) -> None:
+    digits = "123456789012345678901234567890"
+    add_job(session, 1, arguments=f'{{"order": {digits}}}')
+
+    answer = sign_in().get(f"/jobs/export.{form}", buffered=True)
+
+    assert digits in answer.text
+    assert answer.text.count("\n") > 1 or form == "ndjson"
+
+
 def test_json_is_as_the_task_writes_it_and_ndjson_a_job_a_line(
     sign_in: SignIn, session: Session
 ) -> None:

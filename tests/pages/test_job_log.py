@@ -158,6 +158,31 @@ def test_what_the_page_has_not_is_looked_for_by_the_server(
     expect(log.locator(".count")).to_have_text("111 logs")
 
 
+def test_what_a_line_has_besides_reads_the_same_as_it_comes_and_later(
+    open_page: Open, session: Session
+) -> None:
+    job_id = queue_job(session)
+    move(session, job_id, "doing")
+    page = open_page(f"/jobs/{job_id}")
+    expect(page.locator(".log-status")).to_have_text("Live")
+    session.execute(
+        text(
+            "INSERT INTO log_line (job_id, level, message, context) VALUES (:id, 'info', 'said', :context)"
+        ),
+        {
+            "id": job_id,
+            "context": '{"of": "O\'Neill & <b>co</b>", "id": 123456789012345678901234567890, "half": 0.5}',
+        },
+    )
+    session.commit()
+    # As Postgres keeps it: shorter names first.
+    whole = '{"id":123456789012345678901234567890,"of":"O\'Neill & <b>co</b>","half":0.5}'
+
+    expect(page.locator(".log-context")).to_have_text(whole)
+    page.reload()
+    expect(page.locator(".log-context")).to_have_text(whole)
+
+
 def test_what_was_chosen_outlasts_a_reload(open_page: Open, session: Session) -> None:
     job_id = add_job(session, 1, "failed")
     add_line(session, job_id, "loading the model")

@@ -42,6 +42,59 @@ def test_a_row_tells_status_type_id_progress_time_and_message(
     expect(row.locator("progress")).to_have_attribute("value", "67")
 
 
+def test_a_row_of_a_failed_job_says_the_error_with_its_type(
+    open_page: Open, session: Session
+) -> None:
+    add_job(session, 1, "failed", error_type="KeyError", error_message="'customer_7'")
+    add_job(session, 2, "failed", error_type="shop.errors.Refused", error_message=None)
+    add_job(session, 3, "failed", error_message="the worker was lost")
+    page = open_page("/jobs")
+
+    for row, said in ((1, "KeyError: 'customer_7'"), (2, "Refused"), (3, "the worker was lost")):
+        expect(page.locator(f"#row-{row} .joblist-message")).to_have_text(said)
+
+
+def test_a_long_name_on_a_phone_is_not_broken_to_pieces(open_page: Open, session: Session) -> None:
+    add_job(session, 1, "failed", task="shop.tasks.charge_card")
+    add_job(session, 2, "failed", task="mail")
+    page = open_page("/jobs", width=390)
+
+    def middle(selector: str) -> float:
+        box = page.locator(selector).bounding_box()
+        assert box is not None
+        return box["y"] + box["height"] / 2
+
+    one_line = page.locator("#open-2 .joblist-type").bounding_box()
+    name = page.locator("#open-1 .joblist-type").bounding_box()
+    assert one_line is not None
+    assert name is not None
+    assert name["height"] == one_line["height"]
+    assert middle("#open-1") > middle("#row-1 .badge") + 10
+    assert abs(middle("#open-2") - middle("#row-2 .badge")) < 5
+    assert abs(middle("#row-1 .joblist-when") - middle("#row-1 .badge")) < 5
+
+
+def test_the_search_that_is_typed_can_be_cleared_and_its_chips_are_whole(
+    open_page: Open, session: Session
+) -> None:
+    add_job(session, 1, "failed", arguments={"order_id": "fifty"})
+    page = open_page("/jobs")
+    page.locator("#jobs-q").press_sequentially("args.order_id:fifty")
+    chip = page.locator(".chip span")
+    expect(chip).to_have_text("args.order_id:fifty")
+    assert chip.evaluate(
+        "each => each.clientHeight >= parseFloat(getComputedStyle(each).fontSize) * 1.5"
+    )
+
+    expect(page.locator("#jobs-q")).to_be_focused()
+    seen = page.evaluate(
+        "() => { const box = document.getElementById('jobs-q-clear').getBoundingClientRect();"
+        " return document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2)"
+        ".closest('button')?.id; }"
+    )
+    assert seen == "jobs-q-clear"
+
+
 def test_what_is_typed_is_searched_and_stands_in_the_address(
     open_page: Open, session: Session
 ) -> None:

@@ -339,6 +339,21 @@ def test_log_lines_come_with_their_level_context_and_exception_from_every_thread
     assert [line["message"] for line in lines_of(db, second)] == ["in thread True"]
 
 
+def test_a_job_that_defers_others_logs_their_ids_and_not_their_arguments(
+    db: psycopg.Connection[Row], shop: procrastinate.App
+) -> None:
+    @shop.task(name="defer_others")
+    async def defer_others() -> None:
+        await shop.configure_task("answer").batch_defer_async({"kind": "json"}, {"kind": "nan"})
+
+    first = defer(shop, "defer_others")
+    work(shop)
+    deferred = db.execute("SELECT id FROM job WHERE task = 'answer' ORDER BY id").fetchall()
+    (line,) = lines_of(db, first)
+    assert line["message"] == "Deferred 2 jobs"
+    assert line["context"] == {"action": "jobs_deferred", "jobs": [each["id"] for each in deferred]}
+
+
 def test_capturing_lets_other_handlers_print_no_more_than_before(
     db: psycopg.Connection[Row], shop: procrastinate.App
 ) -> None:

@@ -36,7 +36,7 @@ class Capture(logging.Handler):
     def _keep(self, attempt: Attempt, record: logging.LogRecord) -> None:
         try:
             context = {
-                name: _plain(value)
+                name: _plain(_ids(value) if _is_deferral(record, name) else value)
                 for name, value in record.__dict__.items()
                 if name not in _STANDARD
             }
@@ -52,6 +52,15 @@ class Capture(logging.Handler):
             )
         except Exception:
             self.handleError(record)
+
+
+def _is_deferral(record: logging.LogRecord, name: str) -> bool:
+    """Whether it is what Procrastinate tells of jobs that the attempt defers: all of each, over and over."""
+    return name == "jobs" and record.name == "procrastinate.jobs"
+
+
+def _ids(jobs: Any) -> Any:
+    return [each["id"] for each in jobs]
 
 
 _formatter = logging.Formatter()

@@ -33,7 +33,7 @@ def bulk(work: Work, asked: Bulk) -> Result:
         left = [job for job in found if job[0] not in before]
         session.rollback()
         total = len(before) + len(left)
-        log.info("%s: %d jobs match", asked.action, total)
+        log.info("%s: %s jobs match", asked.action, f"{total:,}")
         for number, job in enumerate(left, start=len(before)):
             work.check()
             work.progress(number, total, f"{verb}: job {job[0]}")
@@ -44,7 +44,7 @@ def bulk(work: Work, asked: Bulk) -> Result:
                 bulk_items.record_skipped(session, work.job_id, job, fault.message)
                 session.commit()
         result = _result(session, work.job_id, asked.action, total)
-    words = f"{result['done']} of {total} jobs, {result['skipped']} skipped"
+    words = f"{result['done']:,} of {total:,} jobs, {result['skipped']:,} skipped"
     work.progress(total, total, f"{verb}: {words}")
     log.info("%s: %s", asked.action, words)
     return result
