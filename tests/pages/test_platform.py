@@ -208,3 +208,19 @@ def test_the_pages_are_for_everybody(
     page.goto("/platform/jobs/active/")
     expect(page.locator(".empty")).to_contain_text("Nothing runs")
     assert violations(page) == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 300])
+def test_the_open_tab_is_wholly_in_sight_on_a_phone(open_page: Open, width: int) -> None:
+    page = open_page("/platform/jobs/", width=width)
+    for kind in ("active", "failed", "stats"):
+        page.goto(f"/platform/jobs/{kind}/")
+        tabs, tab = page.locator(".tabs"), page.locator(".tabs [aria-current]")
+        expect(tab).to_have_text(kind.capitalize())
+        bar, box = tabs.bounding_box(), tab.bounding_box()
+        assert bar is not None
+        assert box is not None
+        assert bar["x"] <= box["x"], kind
+        assert box["x"] + box["width"] <= bar["x"] + bar["width"] + 0.5, kind
+        assert page.evaluate("scrollY") == 0
