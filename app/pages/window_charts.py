@@ -100,8 +100,11 @@ def heading_of(moments: Sequence[datetime], step_seconds: int) -> str:
 
 def ticks(moments: Sequence[datetime], until: datetime, step_seconds: int) -> tuple[str, ...]:
     """The words under an axis: of its first step, the middle one, and its end."""
-    is_short = (until - moments[0]).total_seconds() <= _DAY
-    form = "%H:%M" if is_short else "%d %b"
+    seconds = (until - moments[0]).total_seconds()
+    if seconds <= _DAY:
+        form = "%H:%M"
+    else:  # of few days, a day alone would stand there twice
+        form = "%d %b" if step_seconds >= _DAY or seconds > 3 * _DAY else "%d %b %H:%M"
     shown = (moments[0], moments[len(moments) // 2], until)
     return tuple(f"{each if step_seconds >= _DAY else there(each):{form}}" for each in shown)
 

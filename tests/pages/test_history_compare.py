@@ -77,8 +77,16 @@ def test_batches_are_picked_in_the_list_and_compared(
     page.click("#compare-go")
     expect(page).to_have_url(re.compile(r"/history/compare\?ids=batch_one,batch_other$"))
     expect(page.locator("h1")).to_have_text("2 batches side by side")
+    # Back brings the picked ones back, as a reload does; whoever comes anew begins anew.
     page.go_back()
     expect(page.locator(".job")).to_have_count(5)
+    expect(page.locator("#compare-said")).to_contain_text("2 batches are picked")
+    expect(page.locator("#job-batch_other [data-select]")).to_be_checked()
+    page.reload()
+    expect(page.locator("#compare-said")).to_contain_text("2 batches are picked")
+    page.goto("/history")
+    expect(page.locator("#compare-said")).to_contain_text("Check 2 to 4 batches")
+    expect(page.locator("[data-select]:checked")).to_have_count(0)
 
 
 def test_no_more_than_four_can_be_picked(open_page: Open, session: Session) -> None:
