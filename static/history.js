@@ -70,11 +70,18 @@
   });
   document.addEventListener("htmx:after:history:push", () => { followAddress(); });
 
-  // What is picked to be compared, on whichever page of the list it was.
-  const picked = new Set();
+  // What is picked to be compared, on whichever page of the list it was. Back and reload bring it back.
+  const PICKS = "stoker-compare";
+  const picked = new Set(performance.getEntriesByType("navigation")[0]?.type === "navigate" ? [] : kept());
+  function kept() {
+    try {
+      return JSON.parse(sessionStorage.getItem(PICKS)) ?? [];
+    } catch { return []; } // a browser that keeps nothing
+  }
   function showPicks() {
     const bar = $("compare");
     if (!bar) return;
+    try { sessionStorage.setItem(PICKS, JSON.stringify([...picked])); } catch { /* then Back forgets them */ }
     for (const box of document.querySelectorAll("[data-select][form=compare]")) {
       box.checked = picked.has(box.value);
       box.disabled = !box.checked && picked.size >= MOST;

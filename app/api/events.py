@@ -12,7 +12,7 @@ from app.api.jobs.queries import Moment
 from app.api.openapi import Answer, Limit, Query, describe, read_query
 from app.api.schemas import read_body
 from app.auth import needs
-from app.core import audit, incident_lists, tasks
+from app.core import audit, incident_lists, incidents, tasks
 from app.core.errors import Invalid
 from app.core.models import Incident
 from app.extensions import current_settings, db
@@ -20,6 +20,7 @@ from app.extensions import current_settings, db
 blueprint = Blueprint("events", __name__, url_prefix="/api/events")
 
 Source = Annotated[str, Field(min_length=1, max_length=200)]
+_MOST_ID = 2**63 - 1
 RiskLevel = Literal["low", "medium", "high", "critical"]
 
 
@@ -79,6 +80,12 @@ class Event(Answer):
     summary: str | None
 
 
+class EventDetail(Event):
+    """The same with what its source knows of it."""
+
+    details: dict[str, Any]
+
+
 class Events(Answer):
     """Incidents, newest first."""
 
@@ -112,12 +119,36 @@ def index() -> Events:
     )
 
 
+@blueprint.get("/<int:event_id>")
+@needs("operate")
+@describe(answer=EventDetail)
+def show(event_id: int) -> EventDetail:
+    """One incident, with its details."""
+    incident = incidents.get(db.session(), min(event_id, _MOST_ID))
+    return EventDetail(**_said(incident), details=incident.details)
+
+
+@blueprint.post("/<int:event_id>/review")
+@needs("operate")
+@describe(answer=Event, errors=(409,))
+def review(event_id: int) -> Event:
+    """Mark one as reviewed: the same thing again opens a new one."""
+    session = db.session()
+    event = _event(incidents.review(session, min(event_id, _MOST_ID), g.actor.label))
+    session.commit()
+    return event
+
+
 def _event(incident: Incident) -> Event:
+    return Event(**_said(incident))
+
+
+def _said(incident: Incident) -> dict[str, Any]:
     own = {
         name: getattr(incident, name) for name in Event.model_fields if name not in ("id", "job_id")
     }
     job_id = None if incident.job_id is None else str(incident.job_id)
-    return Event(id=str(incident.id), job_id=job_id, **own)
+    return {"id": str(incident.id), "job_id": job_id, **own}
 
 
 @blueprint.post("/export")

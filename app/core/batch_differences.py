@@ -61,7 +61,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class DifferencePage:
-    """Some differences; `compared` is how many requests were, from the first page on."""
+    """Some differences; `compared` is how many requests were, each once, from the first page on."""
 
     differences: list[Difference]
     compared: int
@@ -81,20 +81,21 @@ def page(
         for custom_id, sides in _sides(session, batches, [row.custom_id for row in rows]):
             read += 1
             line = sides[number].line or line
+            if not _is_first(sides, way, number):
+                continue
+            compared += 1
             difference = _difference(custom_id, sides)
-            if difference is not None and _is_first(sides, way, number):
+            if difference is not None:
                 found.append(difference)
                 if len(found) == limit:
                     break
         if len(found) == limit or read >= MOST_COMPARED:
-            return DifferencePage(
-                found, compared + read, _cursor(way, number, line, compared + read)
-            )
+            return DifferencePage(found, compared, _cursor(way, number, line, compared))
         if len(rows) < _AT_ONCE:
             number, line = number + 1, 0
         if number == len(batches):
             if way == _WAYS[-1]:
-                return DifferencePage(found, compared + read, None)
+                return DifferencePage(found, compared, None)
             way, number = _WAYS[_WAYS.index(way) + 1], 0
 
 

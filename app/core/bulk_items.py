@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Select, Subquery, and_, exists, func, select, tuple_
 from sqlalchemy.orm import Session
@@ -19,14 +19,15 @@ from app.core.models import BulkItem, Job
 from app.core.sql import statement
 from app.core.stats import StatsCache
 
-DONE = "done"
-SKIPPED = "skipped"
+Outcome = Literal["done", "skipped"]
+DONE: Literal["done"] = "done"
+SKIPPED: Literal["skipped"] = "skipped"
 
 _LONGEST_KIND = 200
 _PART = 1000
 # What names one job or another thing, in the sentence of a refusal.
 _NAMES = re.compile(r"'[^']*'|\b(?:batch_|file-)\w+|\b\d+\b")
-_KINDS = {DONE: (int,), SKIPPED: (str, int)}
+_KINDS: dict[Outcome, tuple[type, ...]] = {DONE: (int,), SKIPPED: (str, int)}
 
 
 # What is counted in no time is counted anew each time.
@@ -53,7 +54,7 @@ class Tally:
 class Wanted:
     """Which of an action's jobs: those `done`, or `skipped` for every reason or one kind of it."""
 
-    outcome: str = SKIPPED
+    outcome: Outcome = SKIPPED
     kind: str | None = None
 
 

@@ -7,6 +7,7 @@ from flask import Flask
 from app.pages import (
     alerts,
     audit,
+    batch_actions,
     batch_requests,
     bulk_actions,
     changes,
@@ -60,6 +61,7 @@ def register(app: Flask) -> None:
         history_compare,
         history_exports,
         batch_requests,
+        batch_actions,
         queue,
         failures,
         schedules,

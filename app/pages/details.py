@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from flask import g
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.core import admission, delivery_log, history, queue, results
+from app.core import admission, delivery_log, history, job_record, queue, results
+from app.core.errors import NotFound
 from app.core.models import FINAL, Batch, File
 from app.core.queue import Place
 from app.extensions import current_settings
@@ -74,6 +76,7 @@ class Details:
         self.failed_requests: list[dict[str, Any]] = (
             results.list_failed(session, batch, limit=_SHOWN_FAILURES)[0] if batch.failed else []
         )
+        self.has_job = _has_job(session, batch)
         self.delivery = delivery_log.last_delivery(session, batch.id) if batch.webhook else None
 
     @property
@@ -85,6 +88,20 @@ class Details:
     def is_live(self) -> bool:
         """Whether anything on the page can still change."""
         return not self.is_final or (self.delivery is not None and self.delivery.is_pending)
+
+    @property
+    def to_retry(self) -> int:
+        """How many requests failed or were never answered."""
+        return self.batch.total - self.batch.completed
+
+    @property
+    def actions(self) -> list[str]:
+        """What the reader may do to it: `cancel`, `retry`."""
+        if "submit" not in g.actor.scopes:
+            return []
+        if self.is_final:
+            return ["retry"] if self.to_retry else []
+        return ["cancel"] if self.batch.status in ("validating", "in_progress") else []
 
     @property
     def is_running(self) -> bool:
@@ -198,6 +215,17 @@ def _soon(at: datetime) -> str:
 
 def _per_second(count: int, seconds: float | None) -> float | None:
     return count / seconds if count and seconds else None
+
+
+def _has_job(session: Session, batch: Batch) -> bool:
+    """Whether the job that runs it, which has its log, is still in the record."""
+    if batch.job_id is None:
+        return False
+    try:
+        job_record.get(session, str(batch.job_id), g.actor.owner_name)
+    except NotFound:
+        return False
+    return True
 
 
 def _words(value: object) -> str:

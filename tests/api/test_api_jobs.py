@@ -246,7 +246,10 @@ def test_types_are_the_built_in_ones_and_those_of_the_record(
         record.job(task=task)
     answer = client.get("/api/jobs/types").json
     assert list(answer) == ["job_types"]
-    assert all(list(each) == ["name", "description"] for each in answer["job_types"])
+    assert all(list(each) == ["name", "label", "description"] for each in answer["job_types"])
+    labels = {each["name"]: each["label"] for each in answer["job_types"]}
+    assert labels["batch_audit"] == "Batch Audit"
+    assert labels["shop.mail"] == "shop.mail"
     names = [each["name"] for each in answer["job_types"]]
     assert names == sorted(set(names))
     assert {"shop.mail", "billing", "export", "batch_audit", "cleanup"} <= set(names)

@@ -143,3 +143,23 @@ def test_incidents_are_for_operators(client: FlaskClient, ann: FlaskClient) -> N
     assert ann.get("/api/events").status_code == 403
     assert client.get("/api/events?reviewed=perhaps").status_code == 400
     assert client.get("/api/events?cursor=x").status_code == 400
+
+
+def test_an_incident_is_read_with_its_details_and_reviewed_once(
+    session: Session, client: FlaskClient, ann: FlaskClient
+) -> None:
+    number = add_incident(session, 1, job_id=7, details={"task": "export"})
+    path = f"/api/events/{number}"
+    found = ask(client, path)
+    assert (found["id"], found["job_id"], found["details"]) == (
+        str(number),
+        "7",
+        {"task": "export"},
+    )
+    assert client.post(f"{path}/review").json["reviewed_by"]  # type: ignore[index]
+    again = client.post(f"{path}/review")
+    assert (again.status_code, (again.json or {})["error"]["type"]) == (409, "conflict_error")
+    assert ask(client, path)["reviewed_at"] is not None
+    for absent in ("/api/events/999", f"/api/events/{10**30}", "/api/events/x"):
+        assert client.get(absent).status_code == 404
+    assert (ann.get(path).status_code, ann.post(f"{path}/review").status_code) == (403, 403)

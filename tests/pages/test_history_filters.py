@@ -181,3 +181,11 @@ def test_an_odd_search_is_never_a_fault(
     client = sign_in()
     for path in ("/history", "/history/export.csv"):
         assert client.get(path, query_string={"q": q}).status_code == 200
+
+
+def test_the_filters_have_no_frame_of_their_own_while_one_is_used(open_page: Open) -> None:
+    page = open_page("/history")
+    for field in ("#history-q", "[name=model]"):
+        page.focus(field)
+        shadow = "getComputedStyle(document.querySelector('#history-filters')).boxShadow"
+        assert page.evaluate(shadow) == "none"

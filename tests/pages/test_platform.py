@@ -208,3 +208,35 @@ def test_the_pages_are_for_everybody(
     page.goto("/platform/jobs/active/")
     expect(page.locator(".empty")).to_contain_text("Nothing runs")
     assert violations(page) == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 300])
+def test_the_open_tab_is_wholly_in_sight_on_a_phone(open_page: Open, width: int) -> None:
+    page = open_page("/platform/jobs/", width=width)
+    for kind in ("active", "failed", "stats"):
+        page.goto(f"/platform/jobs/{kind}/")
+        tabs, tab = page.locator(".tabs"), page.locator(".tabs [aria-current]")
+        expect(tab).to_have_text(kind.capitalize())
+        bar, box = tabs.bounding_box(), tab.bounding_box()
+        assert bar is not None
+        assert box is not None
+        assert bar["x"] <= box["x"], kind
+        assert box["x"] + box["width"] <= bar["x"] + bar["width"] + 0.5, kind
+        assert page.evaluate("scrollY") == 0
+
+
+@pytest.mark.browser
+def test_on_a_tablet_words_stay_whole_and_the_page_does_not_stick_out(
+    open_page: Open, session: Session
+) -> None:
+    for _ in range(2):
+        record_seed.add_job(session, "pending", task="batch_audit", queue="model:gemma-3-4b")
+    page = open_page("/platform/jobs/pending/", width=768)
+    name = page.locator("[data-rows] .name").first
+    expect(name).to_contain_text("batch_audit")
+    box = name.bounding_box()
+    assert box is not None
+    assert box["width"] >= 130
+    assert box["height"] < 90
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -47,9 +47,10 @@ class JobList(Answer):
 
 
 class JobType(Answer):
-    """What a job can be."""
+    """What a job can be; the label is what people call it."""
 
     name: str
+    label: str
     description: str
 
 

@@ -56,7 +56,10 @@ def list_types() -> answers.JobTypes:
     """The types of jobs that this server runs or has seen."""
     found = job_types.list_types(db.session(), g.actor.owner_name)
     return answers.JobTypes(
-        job_types=[answers.JobType(name=each.name, description=each.description) for each in found]
+        job_types=[
+            answers.JobType(name=each.name, label=each.label, description=each.description)
+            for each in found
+        ]
     )
 
 
