@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import tiny_model
+from tests.conftest import IN_MEMORY
 from tests.faults.stack import EngineStack, stack_on
 
 
@@ -28,12 +29,12 @@ def tiny_folder(request: pytest.FixtureRequest) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def whole_stack(
     tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[EngineStack]:
     """Everything but its processes."""
-    base = Path(tempfile.mkdtemp(prefix="stoker-faults-"))
+    base = Path(tempfile.mkdtemp(prefix="stoker-faults-", dir=IN_MEMORY))
     try:
         with stack_on(base, tmp_path_factory.mktemp("faults")) as stack:
             stack.model = tiny_folder

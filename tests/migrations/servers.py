@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from app.core.schema import OLDEST_POSTGRES
+from tests.conftest import IN_MEMORY
 
 
 def installed() -> list[str]:
@@ -23,7 +24,7 @@ def installed() -> list[str]:
 @contextmanager
 def running(programs: str) -> Iterator[str]:
     """A server for a while, and then no trace of it; gives the URL of one of its databases."""
-    base = Path(tempfile.mkdtemp(prefix="stoker-", dir="/tmp"))
+    base = Path(tempfile.mkdtemp(prefix="stoker-", dir=IN_MEMORY or "/tmp"))
     base.chmod(0o711)
     data, run = base / "data", base / "run"
     for folder in (data, run):

@@ -45,7 +45,10 @@ def chat(text: str, **others: Any) -> bytes:
 
 
 def family_of(folder: Path) -> list[psutil.Process]:
-    """The guard and everything in the engine's session, as its footprint in `folder` names it."""
+    """The guard, and after it everything in the engine's session, as its footprint in `folder` names it.
+
+    It is first by its own number: when the system's numbers begin anew, it is not the lowest.
+    """
     found = []
     for path in folder.glob("engine-*.json"):
         leader = orjson.loads(path.read_bytes())["guard_pid"]
@@ -55,6 +58,7 @@ def family_of(folder: Path) -> list[psutil.Process]:
                     found.append(process)
             except (OSError, psutil.Error):
                 continue
+        found.sort(key=lambda process: process.pid != leader)
     return found
 
 
