@@ -109,7 +109,14 @@ API = Dialect(
         "failed": "failed",
         "cancelled": "cancelled",
     },
-    {"processing": "running"},
+    # An earlier system's word, and Procrastinate's own.
+    {
+        "processing": "running",
+        "todo": "pending",
+        "doing": "running",
+        "succeeded": "completed",
+        "aborted": "cancelled",
+    },
 )
 PLATFORM = Dialect("platform", _PLATFORM)
 # Its list of pending jobs tells those that are due later from the others.

@@ -55,6 +55,11 @@ def test_what_a_dialect_says_it_also_reads(dialect: object) -> None:
     assert sorted(status for some in meant for status in some) == sorted(STATUSES)
 
 
+def test_procrastinates_words_are_understood_in_filters() -> None:
+    assert API.read_list("todo") == {"scheduled", "pending", "retrying"}
+    assert API.read_list("doing,succeeded,aborted") == {"running", "completed", "cancelled"}
+
+
 def test_several_words_are_separated_by_commas_and_processing_means_running() -> None:
     assert API.read_list("processing, failed") == {"running", "failed"}
     assert API.read_list("pending") == {"scheduled", "pending", "retrying"}
