@@ -14,6 +14,7 @@ from app.api.schemas import read_body
 from app.auth import needs
 from app.core import audit, incident_lists, incidents, tasks
 from app.core.errors import Invalid
+from app.core.incident_matching import Wanted
 from app.core.models import Incident
 from app.extensions import current_settings, db
 
@@ -101,7 +102,7 @@ class Events(Answer):
 def index() -> Events:
     """The incidents, newest first."""
     asked = read_query(EventQuery)
-    wanted = incident_lists.Wanted(
+    wanted = Wanted(
         risk_level=asked.risk_level,
         source=asked.source,
         is_reviewed=asked.reviewed,

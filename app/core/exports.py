@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from sqlalchemy import Executable, Select, exists, func, select
 from sqlalchemy.orm import Session
 
-from app.core import batches, incident_lists, job_search, search_conditions
+from app.core import batches, incident_matching, job_search, search_conditions
 from app.core.export_formats import Row, pieces
 from app.core.models import Incident, Job, Request, Result
 from app.core.tasks import BulkFilter, Export
@@ -115,10 +115,10 @@ def _jobs(asked: Export) -> Select[Any]:
 
 
 def _events(asked: Export) -> Select[Any]:
-    wanted = incident_lists.Wanted(
+    wanted = incident_matching.Wanted(
         source=asked.source, risk_level=asked.risk_level, is_reviewed=asked.reviewed
     )
-    conditions = incident_lists.conditions(wanted, asked.owner)
+    conditions = incident_matching.conditions(wanted, asked.owner)
     query = select(*Incident.__table__.columns).where(*conditions)
     return _within(query, Incident.opened_at, asked)
 

@@ -146,6 +146,16 @@ def list_workers(session: Session) -> Sequence[Worker]:
     ).all()
 
 
+def types_of(session: Session, job_ids: Sequence[int], owner_name: str | None) -> dict[int, str]:
+    """The tasks of those of the jobs that are the user's, or (None) of all of them, by their ids."""
+    if not job_ids:
+        return {}
+    jobs = select(Job.id, Job.task).where(Job.id.in_(job_ids))
+    if owner_name is not None:
+        jobs = jobs.where(Job.owner_name == owner_name)
+    return {row.id: row.task for row in session.execute(jobs)}
+
+
 def owned(session: Session, job_ids: Sequence[int], owner_name: str | None) -> set[int]:
     """Those of the jobs that are the user's, or (None) all of them."""
     if owner_name is None or not job_ids:

@@ -101,13 +101,16 @@ def _has_workers(connection: Connection) -> bool:
     )
 
 
-# Parts of words are found by them: of jobs, and of batches by id, file name and metadata
-# (app.core.models.BATCH_WORDS).
+# Parts of words are found by them: of jobs, of batches by id, file name and metadata
+# (app.core.models.BATCH_WORDS), and of incidents (INCIDENT_WORDS).
 WORD_INDEXES: dict[str, LiteralString] = {
     "job_search_words_idx": "job_search USING gin (words gin_trgm_ops)",
     "batch_words_idx": (
         "batch USING gin (lower(id || ' ' || COALESCE(input_filename, '') || ' '"
         " || COALESCE(metadata::text, '')) gin_trgm_ops)"
+    ),
+    "incident_words_idx": (
+        "incident USING gin (lower(text || ' ' || COALESCE(summary, '')) gin_trgm_ops)"
     ),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+from app.core import job_types
 from app.core.dependencies import Graph
 
 MOST = 30
@@ -66,7 +67,7 @@ def draw(graph: Graph, own_id: int) -> Drawing:
         Box(
             each,
             by_id[each].status,
-            _short(by_id[each].task),
+            _short(job_types.label(by_id[each].task)),
             _EDGE + columns[each] * _COLUMN,
             _EDGE + rows[each] * _ROW,
             each == own_id,

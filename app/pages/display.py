@@ -59,6 +59,14 @@ def visible(text: object) -> str:
     return _UNSEEN.sub(lambda found: f"⟨{ord(found[0]):04X}⟩", str(text))
 
 
+def type_name(task: str) -> Markup:
+    """What people call a type of job; the task's own name stands in the title where it is another."""
+    label = job_types.label(task)
+    if label == task:
+        return escape(visible(task))
+    return Markup('<span title="{}">{}</span>').format(visible(task), visible(label))
+
+
 def capital(text: str) -> str:
     """The text with its first letter large, the rest as it is."""
     return text[:1].upper() + text[1:]
@@ -198,6 +206,7 @@ def register(app: Flask) -> None:
     ):  # fmt: skip
         app.add_template_filter(word)
     app.add_template_filter(job_types.label, "type_label")
+    app.add_template_filter(type_name)
     app.add_template_filter(job_types.description, "type_description")
     app.add_template_global(zone_word)
     app.add_template_global(time.time, "now_seconds")

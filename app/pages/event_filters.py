@@ -11,7 +11,7 @@ from flask import url_for
 from werkzeug.datastructures import MultiDict
 
 from app.core.errors import Invalid
-from app.core.incident_lists import Wanted
+from app.core.incident_matching import Wanted
 from app.core.incidents import SOURCES
 from app.core.models.record import RISK_LEVELS
 from app.core.verdicts import VERDICTS

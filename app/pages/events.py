@@ -20,7 +20,7 @@ from app.core.errors import (
     Refused,
     StokerError,
 )
-from app.core.incident_lists import Wanted
+from app.core.incident_matching import Wanted
 from app.core.users import authorize
 from app.extensions import current_settings, db
 from app.pages import event_filters
@@ -107,7 +107,7 @@ def audit() -> ResponseReturnValue:
     authorize(g.actor, "operate")
     session = db.session()
     _, wanted = event_filters.chosen(request.form)
-    ids = incident_lists.ids(session, wanted, None)
+    ids = incident_lists.ids(session, wanted)
     try:
         if not ids:
             raise Conflict("None of these incidents is left.")

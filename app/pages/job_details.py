@@ -21,6 +21,7 @@ from app.core import (
     job_bulk,
     job_company,
     job_record,
+    job_values,
     milestones,
     old_results,
     status,
@@ -31,6 +32,7 @@ from app.core.errors import NotFound
 from app.core.hindrances import Hindrance
 from app.core.job_company import Company
 from app.core.job_record import Timing
+from app.core.job_values import Value
 from app.core.models import Attempt, Job, JobTransition
 from app.core.users import Actor
 from app.core.watched_job import JobState, get_state
@@ -41,13 +43,11 @@ from app.pages import (
     job_diagram,
     job_log,
     job_stop,
-    job_values,
     progress_drawing,
 )
 from app.pages.job_batch import JobBatch
 from app.pages.job_log import Log
 from app.pages.job_stop import Stop
-from app.pages.job_values import Value
 from app.pages.job_words import BULK
 from app.pages.progress_drawing import Course
 

@@ -71,7 +71,7 @@ class Now:
     figures: Figures
     pauses: dict[str, queue_pauses.Pause]
     workers: list[SeenWorker]
-    visible: set[int]
+    types: dict[int, str]  # of the running jobs that the reader may see
     alive: int
     health: worker_health.Health
     machine: queue_stats.Machine
@@ -93,6 +93,7 @@ def index() -> str:
         **vars(_now.get(key, told_at(), _look)),
         stale_seconds=current_settings().worker_stale_seconds,
         may_pause="operate" in g.actor.scopes,
+        sees_all=g.actor.owner_name is None,
     )
 
 
@@ -107,7 +108,7 @@ def _look() -> Now:
         figures=_count(list(pauses)),
         pauses=pauses,
         workers=workers,
-        visible=queue_stats.owned(session, running, owner_name),
+        types=queue_stats.types_of(session, running, owner_name),
         alive=queue_stats.count_active_workers(session, stale_seconds),
         health=worker_health.look(session, stale_seconds),
         machine=queue_stats.machine(),

@@ -186,6 +186,7 @@ def _read(session: Session, view: View) -> Shown:
         view.now,
         seen,
         runs.known_from,
+        are_types=view.lane_by == "type",
     )
     return Shown(runs, swept, spans, beside, drawing, seen, since)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from app.core import job_types
 from app.core.collisions import Span
 from app.core.overlaps import Point
 from app.core.samples import Machine
@@ -62,9 +63,10 @@ class DrawnStrip:
 
 @dataclass(frozen=True)
 class DrawnLane:
-    """A lane from `y` on."""
+    """A lane from `y` on; `name` is what people call it."""
 
     name: str
+    title: str
     note: str
     waiting: str
     y: float
@@ -122,8 +124,11 @@ class Drawing:
         now: datetime,
         machines: Sequence[Machine] = (),
         known_from: datetime | None = None,
+        *,
+        are_types: bool = False,
     ) -> None:
         self._since = since
+        self._are_types = are_types  # what the lanes are of
         self._now = now
         self._seconds = (until - since).total_seconds()
         self.top = max((point.running for point in concurrency), default=0)
@@ -182,7 +187,8 @@ class Drawing:
     def _lane(self, lane: Lane, y: float) -> DrawnLane:
         rows = max(lane.rows, *(row + 1 for row, _ in lane.planned), 0)
         height = (rows + len(lane.waiting)) * ROW + PAD
-        name = lane.name or ("none" if not lane.others else f"{lane.others} more")
+        title = lane.name or ("none" if not lane.others else f"{lane.others} more")
+        name = job_types.label(title) if self._are_types else title
         bars, ends = [], [0.0] * lane.rows
         for bar in lane.bars:
             top = y + PAD / 2 + bar.row * ROW + (ROW - BAR) / 2
@@ -198,7 +204,7 @@ class Drawing:
             for row, planned in lane.planned
         ]
         return DrawnLane(
-            name, timeline_words.note(lane), waiting, y, height, bars, strips, waits, plans
+            name, title, timeline_words.note(lane), waiting, y, height, bars, strips, waits, plans
         )
 
     def _plan(self, planned: Planned, y: float) -> DrawnPlan:

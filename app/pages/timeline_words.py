@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from app.core import job_types
 from app.core.timeline import Bar, Lane
 from app.core.timeline_planned import Planned
 from app.core.timeline_waiting import Waiting
 from app.pages.display import clock, duration
 
 _WORDS = {None: "running", "lost": "lost: its worker died", "deleted": "ended, not known how"}
+
+
+def typed(task: str) -> str:
+    """What people call a type, with the task's own name where that is a different one."""
+    label = job_types.label(task)
+    return label if label.casefold() == task.casefold() else f"{label} ({task})"
 
 
 def note(lane: Lane) -> str:
@@ -35,7 +42,7 @@ def to_come(lane: Lane) -> str:
 def waiting_tip(job: Waiting, now: datetime) -> str:
     """Of a job that has not started."""
     lines = [
-        f"#{job.job_id} {job.type}",
+        f"#{job.job_id} {typed(job.type)}",
         "waits to be tried again" if job.is_retry else "waits, has not started",
         f"since {clock(job.since)}",
         f"for {duration(max(0.0, (now - job.since).total_seconds()))} so far",
@@ -48,9 +55,9 @@ def waiting_tip(job: Waiting, now: datetime) -> str:
 def planned_tip(planned: Planned) -> str:
     """What is known of it, and what is not."""
     lines = [
-        f"{planned.type}, by the schedule {planned.schedule}"
+        f"{typed(planned.type)}, by the schedule {planned.schedule}"
         if planned.job_id is None
-        else f"#{planned.job_id} {planned.type}",
+        else f"#{planned.job_id} {typed(planned.type)}",
         f"planned: starts no earlier than {clock(planned.due_at)}",
         "left out if the schedule's last job has not ended then"
         if planned.is_skipped_if_busy
@@ -67,7 +74,7 @@ def run_tip(bar: Bar) -> str:
     word = _WORDS.get(bar.outcome, bar.outcome or "")
     seconds = (bar.ended_at - bar.started_at).total_seconds()
     lines = [
-        f"#{bar.job_id} {bar.type}",
+        f"#{bar.job_id} {typed(bar.type)}",
         f"{word}, attempt {bar.number}" if bar.number > 1 else word,
         f"started {clock(bar.started_at)}",
         f"ended {clock(bar.ended_at)}" if bar.outcome else "has not ended",

@@ -49,10 +49,10 @@ def test_the_queue_statistics_have_every_field(
     work(session, "is silent", last_heartbeat_at=ago(minutes=5))
     work(session, "stopped", stopped_at=ago(seconds=1))
     work(session, "keeps house", kind="housekeeper")
-    for table, removed, hours in (("job", 5, 3), ("log_line", 7, 3), ("job", 100, 30)):
+    for run, table, removed, hours in ((1, "job", 100, 3), (2, "job", 5, 3), (2, "log_line", 7, 3)):
         session.add(
             RetentionRun(
-                table_name=table, before=ago(days=9), ended_at=ago(hours=hours),
+                run_id=run, table_name=table, before=ago(days=9), ended_at=ago(hours=hours),
                 rows_removed=removed,
             )
         )  # fmt: skip

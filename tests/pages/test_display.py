@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.pages import display
+from app.pages.display import type_name
+from app.pages.timeline_words import typed
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -76,3 +78,14 @@ def test_marks_that_turn_or_hide_text_are_written_out() -> None:
 def test_code_in_a_sentence_is_set_as_code_and_everything_else_stays_text() -> None:
     assert display.prose("Run `flask users link`.") == "Run <code>flask users link</code>."
     assert display.prose("`<b>` & `") == "<code>&lt;b&gt;</code> &amp; `"
+
+
+def test_a_type_is_called_by_its_label_and_keeps_its_name_in_the_title() -> None:
+    assert type_name("batch_audit") == '<span title="batch_audit">Batch Audit</span>'
+    assert type_name("mail.send") == "mail.send"
+    assert type_name("<b>\u202e") == "&lt;b&gt;⟨202E⟩"
+    assert [typed(name) for name in ("batch_audit", "export", "Mail")] == [
+        "Batch Audit (batch_audit)",
+        "Export",
+        "Mail",
+    ]

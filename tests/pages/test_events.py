@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from hashlib import md5
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pytest
 from flask.testing import FlaskClient
 from playwright.sync_api import Page, expect
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from app.core import incident_lists
-from app.core.incident_lists import Wanted
+from app.core import incident_lists, incident_matching
+from app.core.incident_matching import Wanted
 from app.core.models import AuditEntry, Incident, Job
 from tests.pages import record_seed
 from tests.pages.conftest import violations
@@ -274,3 +275,75 @@ def test_the_pages_are_for_everybody(
         page.goto(f"/events{path}")
         assert violations(page) == [], path
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+
+
+def many(session: Session, count: int) -> None:
+    """So many reviewed incidents, one a second, the first of them a second ago."""
+    session.execute(
+        text(
+            "INSERT INTO incident (source, risk_level, fingerprint, text, summary, details, verdict, job_id,"
+            " opened_at, reviewed_at) SELECT 'failure', CASE WHEN n % 2 = 0 THEN 'low' ELSE 'high' END, n,"
+            " 'export failed with code ' || md5(n::text), CASE WHEN n % 7 = 0 THEN 'Kind of ' || md5('x' || n) END,"
+            " jsonb_build_object('task', 'export'), CASE WHEN n % 500 = 0 THEN 'fix' END, 70000 + n,"
+            " now() - n * interval '1 second', CASE WHEN n % 100 <> 0 THEN now() END"
+            " FROM generate_series(1, :count) AS n"
+        ),
+        {"count": count},
+    )
+    session.commit()
+
+
+@pytest.mark.parametrize("has_index", [True, False])
+def test_a_search_finds_the_same_with_an_index_and_without(
+    session: Session, has_index: bool
+) -> None:
+    many(session, 30)
+    session.execute(text("INSERT INTO incident (source, risk_level, fingerprint, text, job_id)"
+                         " VALUES ('stall', 'low', 'x', 'Übung_1 lost 100% of \\ it', 4711)"))  # fmt: skip
+    session.commit()
+    if not has_index:
+        session.execute(text("DROP INDEX incident_words_idx"))
+
+    def found(said: str, **wanted: Any) -> int:
+        page = incident_lists.page(session, Wanted(text=said, **wanted), owner_name=None, limit=50)
+        assert page.looked_at is None
+        return page.total
+
+    assert [found(said) for said in ("EXPORT failed", "übung_1", "übungx1", "100%", "\\", "9\\")] == [
+        30, 1, 0, 1, 1, 0
+    ]  # fmt: skip
+    assert [found(said) for said in ("4711", "70007", "70007 export", "70007 stall", "ex zz")] == [
+        1, 1, 1, 0, 0
+    ]  # fmt: skip
+    assert found(md5(b"x14").hexdigest()) == 1
+    assert found("export", risk_level="low") == 15
+    assert found("export", is_reviewed=False) == 0
+    session.rollback()
+
+
+def test_what_no_index_serves_is_looked_for_among_the_newest_and_the_page_says_so(
+    session: Session, sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many(session, 40)
+    oldest = add(session, "zz is short", minutes=30)
+    monkeypatch.setattr(incident_matching, "LOOSE_LIMIT", 20)
+    monkeypatch.setattr(incident_matching, "MOST_FOUND", 10)
+    client = sign_in()
+
+    for path, said in {
+        "q=ex": "20 incidents among the newest 20",
+        "q=zz": "No incident matches among the newest 20",
+        "q=failed": "20 incidents among the newest 20",
+        "type=export": "20 incidents among the newest 20",
+        "severity=low&source=failure": "10 incidents among the newest 20",
+        "severity=low": "20 incidents, last",
+        "q=short": "1 incident, last",
+        f"q={md5(b'39').hexdigest()}": "1 incident, last",
+        f"q={oldest}": "1 incident",
+        "reviewed=no": "1 incident, last",
+    }.items():
+        page = " ".join(client.get(f"/events?{path}").text.split())
+        assert said in page, path
+    moment = quote(datetime.now(UTC).isoformat())
+    asked = client.get(f"/events/review?all=1&range=all&type=export&until={moment}").text
+    assert "Only the newest 20 incidents were searched" in asked

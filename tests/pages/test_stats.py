@@ -141,7 +141,7 @@ def test_the_page_has_figures_and_tables(session: Session, sign_in: SignIn) -> N
     assert "Slow" in page
     table = page[page.index('id="courses-table"') :]
     assert "model:google/gemma-3-4b-it" in table
-    assert "Durations of batch_audit" in page
+    assert "Durations of Batch Audit" in page
     assert re.search(r"\d+ completed runs; most, \d+, took 1\.1 min to 2\.2 min", page)
 
 

@@ -30,7 +30,7 @@ def test_each_run_is_a_bar_that_says_all_about_it(day: Day, open_page: Open) -> 
     tip = page.locator(f"[data-job='{jobs['failed'].id}']").get_attribute("aria-label")
     assert tip is not None
     for words in (
-        f"#{jobs['failed'].id} backup",
+        f"#{jobs['failed'].id} Backup",
         "failed",
         "ran 15 min 00 s",
         "waited 2 min 00 s",
@@ -39,7 +39,7 @@ def test_each_run_is_a_bar_that_says_all_about_it(day: Day, open_page: Open) -> 
         assert words in tip
     expect(page.locator(f"[data-job='{jobs['failed'].id}'] text")).to_contain_text("✕")
     page.locator(f"[data-job='{jobs['export'].id}'] .run").hover()
-    expect(page.get_by_role("tooltip")).to_contain_text(f"#{jobs['export'].id} export")
+    expect(page.get_by_role("tooltip")).to_contain_text(f"#{jobs['export'].id} Export")
 
     page.locator(f"[data-job='{jobs['export'].id}'] .run").click()
 
@@ -105,7 +105,7 @@ def test_on_a_narrow_screen_the_newest_is_seen_and_the_lanes_names_stay_through_
     day.run("export", (datetime.now(UTC) - timedelta(minutes=5) - NOON).total_seconds() / 60, None)
     page = open_page("/timeline?range=1h", width=390)
     wait_until_live(page)
-    name = page.locator(".labels text", has_text="export")
+    name = page.locator(".labels text", has_text="Export")
     expect(name).to_be_in_viewport()
     expect(page.locator(".bar .run")).to_be_in_viewport()
     day.run("export", (datetime.now(UTC) - timedelta(minutes=9) - NOON).total_seconds() / 60, None)

@@ -23,7 +23,7 @@ def test_a_pair_of_types_shows_when_both_ran(day: Day, open_page: Open) -> None:
     page = open_page(DAY)
 
     page.get_by_role(
-        "link", name=re.compile("^export and run_batch: 2 overlaps, 55 min 00 s")
+        "link", name=re.compile("^Export and Batch: 2 overlaps, 55 min 00 s")
     ).first.click()
 
     expect(page.locator(".band-words")).to_have_text("both ran for 45 min 00 s (2,700 s)")
@@ -33,7 +33,7 @@ def test_a_pair_of_types_shows_when_both_ran(day: Day, open_page: Open) -> None:
     expect(page.locator(".band-words")).to_have_text("both ran for 45 min 00 s (2,700 s)")
     page.set_viewport_size({"width": 390, "height": 900})
     expect(page.locator(".band-said")).to_be_visible()
-    page.get_by_role("link", name="Clear export and run_batch").click()
+    page.get_by_role("link", name="Clear Export and Batch").click()
     expect(page.locator(".band-words")).to_have_count(0)
 
 

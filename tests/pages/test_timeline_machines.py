@@ -126,7 +126,7 @@ def test_what_waits_now_is_an_open_bar_that_is_no_run(
     alone = record_seed.add_job(session, "pending", minutes=30, task="reindex")
     page = open_page("/timeline?range=1h")
 
-    lane = page.get_by_role("group", name="export: 1 run, 4 waiting")
+    lane = page.get_by_role("group", name="Export: 1 run, 4 waiting")
     expect(lane.locator(".waits")).to_have_count(3)
     expect(lane.locator(".waits").first).to_have_attribute("data-job", str(waiting[1]))
     expect(page.locator(".count").first).to_have_text(re.compile("^1 run,"))

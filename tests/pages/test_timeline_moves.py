@@ -200,7 +200,7 @@ def test_a_finger_that_holds_still_is_told_what_is_there_and_may_then_choose_a_s
     y = box["y"] - fingers.at(0)[0]["y"] + 100 + box["height"] / 2
 
     fingers.send("Start", fingers.at(0.3, y=y))
-    expect(page.get_by_role("tooltip")).to_contain_text(f"#{jobs['batch'].id} run_batch")
+    expect(page.get_by_role("tooltip")).to_contain_text(f"#{jobs['batch'].id} Batch (run_batch)")
     fingers.send("End", [])
     expect(page.get_by_role("tooltip")).to_be_visible()
     assert page.url.endswith(DAY)  # the job was not opened

@@ -101,11 +101,11 @@ def test_what_is_to_come_is_seen_ahead_of_now_and_leads_to_its_job_or_schedule(
     expect(bar).to_have_attribute(
         "aria-label",
         re.compile(
-            f"^#{job} export\nplanned: starts no earlier than .* UTC\nhow long it then waits .*\n"
+            f"^#{job} Export\nplanned: starts no earlier than .* UTC\nhow long it then waits .*\n"
             "half of its type's runs took (9|10) min .* at most$"
         ),
     )
-    lane = page.locator(".lane[aria-label^=cleanup]")
+    lane = page.locator(".lane[aria-label^=Cleanup]")
     expect(lane).to_have_attribute("aria-label", re.compile("^cleanup: 1[12] planned$"))
     expect(page.locator(".legend")).to_contain_text("planned: no earlier")
     first = page.locator(".planned[aria-label*=hourly]").first

@@ -41,6 +41,16 @@ def test_a_started_server_answers_on_a_unix_socket_alone(folder: Path) -> None:
     assert url == embedded.url(folder)
 
 
+def test_a_server_counts_its_statements(folder: Path) -> None:
+    """The library of the package is found, wherever its build has it, and the extension works."""
+    url = embedded.start(folder, SMALL)
+    assert ask(url, "SHOW shared_preload_libraries") == "pg_stat_statements"
+    with psycopg.connect(url) as connection:
+        connection.execute("CREATE EXTENSION pg_stat_statements")
+        counted = connection.execute("SELECT count(*) > 0 FROM pg_stat_statements").fetchone()
+    assert counted == (True,)
+
+
 def test_a_second_start_finds_the_running_server(folder: Path) -> None:
     first = embedded.start(folder, SMALL)
     server = embedded.pid(folder)

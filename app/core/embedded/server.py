@@ -190,8 +190,9 @@ def _make_data(place: Place, folder: Path) -> None:
 def _launch(place: Place, folder: Path, conf: tuple[str, ...], deadline: float) -> None:
     """Start the process and wait until it answers; raises EmbeddedError with its last words."""
     command = [str(folder / "postgres"), "-D", str(place.data), "-k", str(place.run)]
-    library = folder.parent / "lib" / "postgresql" / "pg_stat_statements.so"
-    preload = ("shared_preload_libraries=pg_stat_statements",) if library.exists() else ()
+    # One build of Postgres has its libraries in `lib`, another in a folder of their own below it.
+    libraries = (folder.parent / "lib").glob("**/pg_stat_statements.so")
+    preload = ("shared_preload_libraries=pg_stat_statements",) if any(libraries) else ()
     for setting in (*CONF, *preload, *conf):
         command += ["-c", setting]
     is_long = place.log.exists() and place.log.stat().st_size > LONGEST_LOG_BYTES

@@ -30,6 +30,7 @@ from app.core.models.jobs import (
 from app.core.models.queues import QueuePause
 from app.core.models.record import (
     DIMENSIONS,
+    INCIDENT_WORDS,
     RISK_LEVELS,
     SPANS,
     Adoption,
@@ -63,6 +64,7 @@ __all__ = [
     "DELIVERY_STATUSES",
     "DIMENSIONS",
     "FINAL",
+    "INCIDENT_WORDS",
     "IS_OPEN",
     "JOB_FINAL",
     "JOB_STATUSES",

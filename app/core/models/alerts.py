@@ -72,6 +72,7 @@ class Alert(Base):
             postgresql_where=text("resolved_at IS NULL"),
         ),
         Index("alert_opened_idx", "opened_at", "id"),
+        Index("alert_rule_opened_idx", "rule_id", "opened_at", "id"),
         Index(
             "alert_untold_idx",
             "rule_id",

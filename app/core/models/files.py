@@ -20,6 +20,7 @@ class File(Base):
     __table_args__ = (
         Index("file_owner_created_idx", "owner_id", "created_at", "id"),
         Index("file_created_idx", "created_at", "id"),
+        Index("file_purpose_created_idx", "purpose", "created_at", "id"),
         Index("file_expires_at_idx", "expires_at"),
         CheckConstraint("bytes >= 0", name="bytes"),
     )

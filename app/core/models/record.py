@@ -10,11 +10,14 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     CheckConstraint,
+    ColumnElement,
     Identity,
     Index,
     Integer,
     PrimaryKeyConstraint,
     SmallInteger,
+    Text,
+    literal_column,
 )
 from sqlalchemy import (
     text as literal,
@@ -116,6 +119,21 @@ class Incident(Base):
             postgresql_where=literal("reviewed_at IS NULL"),
         ),
         Index("incident_job_idx", "job_id"),
+        Index(
+            "incident_open_idx",
+            "opened_at",
+            "id",
+            postgresql_where=literal("reviewed_at IS NULL"),
+        ),
+        Index("incident_level_idx", "risk_level", "opened_at", "id"),
+        Index("incident_source_idx", "source", "opened_at", "id"),
+        Index(
+            "incident_verdict_idx",
+            "verdict",
+            "opened_at",
+            "id",
+            postgresql_where=literal("verdict IS NOT NULL"),
+        ),
         CheckConstraint(f"risk_level IN {RISK_LEVELS}", name="risk_level"),
     )
 
@@ -135,6 +153,12 @@ class Incident(Base):
     summary: Mapped[str | None]
 
 
+# What an incident says, in small letters, and what a model says of it.
+INCIDENT_WORDS: ColumnElement[str] = literal_column(
+    "lower(incident.text || ' ' || COALESCE(incident.summary, ''))", Text
+)
+
+
 class IncidentScan(Base):
     """Up to when one kind of look-out for incidents has seen everything."""
 
@@ -151,7 +175,10 @@ class RetentionRun(Base):
     """
 
     __tablename__ = "retention_run"
-    __table_args__ = (Index("retention_run_table_idx", "table_name", "started_at"),)
+    __table_args__ = (
+        Index("retention_run_table_idx", "table_name", "started_at"),
+        Index("retention_run_number_idx", literal("COALESCE(run_id, id)")),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     run_id: Mapped[int | None]

@@ -70,6 +70,13 @@ class WebhookDelivery(Base):
             postgresql_where=text("endpoint_id IS NOT NULL"),
         ),
         Index(
+            "webhook_delivery_dead_owner_idx",
+            "owner_id",
+            "died_at",
+            "id",
+            postgresql_where=text("died_at IS NOT NULL"),
+        ),
+        Index(
             "webhook_delivery_dead_idx",
             "died_at",
             "id",

@@ -1,9 +1,13 @@
 -- name: last_cleanup
--- When the retention last ended, and what it removed then: its run takes table after table.
+-- When the retention last ended, and what it removed then: its run takes table after table, and its number is
+-- the id of its first row.
 WITH last AS (
-    SELECT max(ended_at) AS ended_at FROM retention_run
+    SELECT coalesce(run_id, id) AS number, ended_at
+    FROM retention_run
+    WHERE ended_at IS NOT NULL
+    ORDER BY id DESC
+    LIMIT 1
 )
-SELECT last.ended_at, coalesce(sum(rows_removed), 0)::bigint AS rows_removed
+SELECT max(last.ended_at) AS ended_at, coalesce(sum(part.rows_removed), 0)::bigint AS rows_removed
 FROM last
-LEFT JOIN retention_run ON retention_run.ended_at > last.ended_at - interval '10 minutes'
-GROUP BY last.ended_at;
+JOIN retention_run AS part ON coalesce(part.run_id, part.id) = last.number;
