@@ -230,6 +230,20 @@ def test_locks_and_kinds_of_failures_are_found_by_their_own_index(
     assert any(index in plan for plan in plans), plans
 
 
+@pytest.mark.parametrize(
+    "query", ["-lock:lock_43", "-queueing_lock:one_43", f"-fingerprint:{KIND}"]
+)
+def test_all_but_a_lock_is_looked_for_among_the_newest_and_says_so(
+    history: Engine, query: str
+) -> None:
+    """No index leads past the jobs of a lock: nearly all may hold it."""
+    search = search_conditions.read(query, Filters(), owner_name=None)
+    with Session(history) as session:
+        found = job_search.find(session, search, Wanted())
+    assert found.back_to is not None
+    assert not found.page.total_is_exact
+
+
 @pytest.mark.parametrize("owner_name", [None, "user_7"])
 def test_what_a_worker_ran_is_found_by_its_name(history: Engine, owner_name: str | None) -> None:
     began = datetime.now(UTC) - timedelta(days=1)

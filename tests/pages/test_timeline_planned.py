@@ -106,7 +106,7 @@ def test_what_is_to_come_is_seen_ahead_of_now_and_leads_to_its_job_or_schedule(
         ),
     )
     lane = page.locator(".lane[aria-label^=Cleanup]")
-    expect(lane).to_have_attribute("aria-label", re.compile("^cleanup: 1[12] planned$"))
+    expect(lane).to_have_attribute("aria-label", re.compile("^Cleanup: 1[12] planned$"))
     expect(page.locator(".legend")).to_contain_text("planned: no earlier")
     first = page.locator(".planned[aria-label*=hourly]").first
     expect(first).to_have_attribute("aria-label", re.compile("left out if the schedule's last job"))
@@ -116,7 +116,7 @@ def test_what_is_to_come_is_seen_ahead_of_now_and_leads_to_its_job_or_schedule(
     # Nearer, but not beyond what was shown.
     page.locator("#plot").focus()
     page.keyboard.press("+")
-    expect(lane).to_have_attribute("aria-label", re.compile("^cleanup: [56] planned$"))
+    expect(lane).to_have_attribute("aria-label", re.compile("^Cleanup: [56] planned$"))
     page.go_back()
     expect(bar).to_be_attached()
     assert not violations(page)
