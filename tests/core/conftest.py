@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.core import alerts
+from app.core import alerts, partitions
 from app.core.models import WebhookDelivery
 from app.core.settings import Settings
 from tests.core.alert_seed import Look, after
+from tests.core.retention_seed import NOW
 
 
 @pytest.fixture
@@ -42,3 +45,15 @@ def look(session: Session, settings: Settings) -> Look:
         return [json.loads(each.payload) for each in found]
 
     return look
+
+
+@pytest.fixture
+def db(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(settings.database_url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def past(db: psycopg.Connection[Any]) -> None:
+    """Partitions of the last year."""
+    partitions.ensure(db, since=NOW - timedelta(days=370))

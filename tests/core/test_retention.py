@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import psycopg
 import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
-from app.core import partitions, retention, retention_runs, users
-from app.core.errors import Conflict, Invalid
+from app.core import partitions, users
 from app.core.models import (
-    Attempt,
     AuditEntry,
     Batch,
     BrowserSession,
     File,
     Incident,
     Job,
-    JobSearch,
-    JobTransition,
     LogLine,
     Request,
     Result,
@@ -36,72 +27,9 @@ from app.core.models import (
     WebhookDelivery,
     Worker,
 )
-from app.core.retention import Outcome
 from app.core.settings import Settings
-from tests.conftest import ROOT, process_environment, wait_until
-
-NOW = datetime.now(UTC)
-
-RUN = """
-import sys, time
-from app.core import retention
-from app.core.settings import load_settings
-retention.run(load_settings(), chunk=10, is_stopping=lambda seconds: time.sleep(0.1))
-"""
-
-
-@pytest.fixture
-def db(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
-    with psycopg.connect(settings.database_url, autocommit=True) as connection:
-        yield connection
-
-
-@pytest.fixture
-def past(db: psycopg.Connection[Any]) -> None:
-    """Partitions of the last year."""
-    partitions.ensure(db, since=NOW - timedelta(days=370))
-
-
-def add_jobs(
-    db: psycopg.Connection[Any], days_ago: float, number: int = 1, status: str = "completed"
-) -> None:
-    """Jobs that were created, and (if they did) ended, so long ago."""
-    moment = NOW - timedelta(days=days_ago)
-    is_open = status in ("pending", "running")
-    db.execute(
-        "WITH new AS ("
-        " INSERT INTO job (id, created_at, task, queue, status, ended_at)"
-        " SELECT nextval('procrastinate_jobs_id_seq'), %(at)s, 't', 'q', %(status)s, %(ended)s"
-        " FROM generate_series(1, %(number)s) RETURNING id, created_at"
-        "), tried AS ("
-        " INSERT INTO attempt (job_id, job_created_at, number, task, queue)"
-        " SELECT id, created_at, 1, 't', 'q' FROM new"
-        "), moved AS ("
-        " INSERT INTO job_transition (job_id, job_created_at, from_status, to_status)"
-        " SELECT id, created_at, 'pending', 'running' FROM new"
-        ") INSERT INTO job_search (job_id, job_created_at, words)"
-        " SELECT id, created_at, 't' FROM new",
-        {
-            "at": moment,
-            "status": status,
-            "ended": None if is_open else moment,
-            "number": number,
-        },
-    )
-
-
-def run(settings: Settings, *tables: str, **options: Any) -> dict[str, Outcome]:
-    return {outcome.table: outcome for outcome in retention.run(settings, tables, **options)}
-
-
-def counts(session: Session, *models: type[Any]) -> list[int]:
-    session.rollback()
-    found = [session.scalar(select(func.count()).select_from(model)) or 0 for model in models]
-    session.rollback()  # or it would be a reader for whom a partition stays
-    return found
-
-
-OF_A_JOB = (Job, JobTransition, Attempt, JobSearch)
+from tests.conftest import wait_until
+from tests.core.retention_seed import NOW, OF_A_JOB, add_jobs, add_leftovers, counts, run
 
 
 @pytest.mark.usefixtures("past")
@@ -159,19 +87,6 @@ def test_jobs_go_after_the_days_of_how_they_ended_and_their_months_when_nothing_
     assert [tuple(row) for row in found] == [("cancelled", 15), ("completed", 30), ("failed", 45)]
     assert counts(session, *OF_A_JOB) == [90] * 4
     assert run(own, "job")["job"].rows_removed == 0
-
-
-def test_the_tables_of_one_run_belong_together(session: Session, settings: Settings) -> None:
-    run(settings)
-    run(settings, "log_line", "file")
-    session.rollback()
-    runs = [
-        len(set(session.scalars(select(RetentionRun.table_name).filter_by(run_id=each))))
-        for each in session.scalars(
-            select(RetentionRun.run_id).distinct().order_by(RetentionRun.run_id)
-        ).all()
-    ]
-    assert runs == [len(retention.RULES), 2]
 
 
 @pytest.mark.usefixtures("past")
@@ -330,71 +245,6 @@ def test_requests_and_results_go_with_the_files_time_and_the_batch_with_the_jobs
     session.refresh(still_open)
 
 
-def add_leftovers(session: Session) -> None:
-    """Of each further table one row to go and one to stay."""
-    admin = users.ensure_admin(session)
-    for number, days in enumerate((1, 1000)):
-        then = NOW - timedelta(days=days)
-        name = f"{number}"
-        session.add_all(
-            [
-                AuditEntry(at=then, actor="a", action="b", object_id="c"),
-                Incident(
-                    source="s",
-                    risk_level="low",
-                    fingerprint=name,
-                    text="t",
-                    last_seen_at=then,
-                ),
-                WebhookDelivery(
-                    id=name,
-                    batch_id="b",
-                    type="t",
-                    url="u",
-                    host="h",
-                    payload="",
-                    status="dead",
-                    created_at=then,
-                ),
-                BrowserSession(
-                    digest=name.encode(),
-                    user_id=admin.id,
-                    expires_at=NOW + timedelta(days=2 - days),
-                ),
-                Worker(
-                    id=UUID(int=number),
-                    kind="worker",
-                    name="w",
-                    host="h",
-                    pid=1,
-                    status="stopped",
-                    stopped_at=then,
-                ),
-                File(
-                    id=f"file-{number}",
-                    owner_id=admin.id,
-                    purpose="batch",
-                    filename="f.jsonl",
-                    bytes=0,
-                    sha256="",
-                    expires_at=NOW + timedelta(days=2 - days),
-                ),
-            ]
-        )
-    session.add(
-        WebhookDelivery(
-            id="due",
-            batch_id="b",
-            type="t",
-            url="u",
-            host="h",
-            payload="",
-            created_at=NOW - timedelta(days=1000),
-        )
-    )
-    session.commit()
-
-
 def test_each_further_table_loses_what_is_past_its_time(
     session: Session, settings: Settings
 ) -> None:
@@ -411,88 +261,3 @@ def test_a_long_kept_setting_keeps(session: Session, settings: Settings) -> None
     add_leftovers(session)
     run(settings.model_copy(update={"audit_days": 2000.0}), "audit_entry")
     assert counts(session, AuditEntry) == [2]
-
-
-def test_only_one_run_at_a_time(settings: Settings, db: psycopg.Connection[Any]) -> None:
-    db.execute("SELECT pg_advisory_lock(4080113721)")
-    with pytest.raises(Conflict):
-        run(settings)
-    assert run(settings, is_dry=True)
-    with pytest.raises(Invalid):
-        run(settings, "nonsense")
-
-
-@pytest.mark.faults
-@pytest.mark.usefixtures("past")
-def test_a_killed_run_is_gone_on_with_by_the_next(
-    session: Session, settings: Settings, db: psycopg.Connection[Any]
-) -> None:
-    add_jobs(db, 300, 400)
-    add_jobs(db, 300, 1, "running")
-    process = subprocess.Popen(
-        [sys.executable, "-c", RUN], cwd=ROOT, env=process_environment(settings)
-    )
-    try:
-        wait_until(lambda: counts(session, Job) < [391], "some jobs are gone")
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    left = counts(session, Job)[0]
-    assert left > 1
-    broken = session.scalars(select(RetentionRun)).one()
-    wait_until(
-        lambda: db.execute("SELECT pg_try_advisory_xact_lock(4080113721)").fetchone() == (True,),
-        "the killed run's connection is gone",
-    )
-    left = counts(session, Job)[0]
-    session.refresh(broken)
-    assert (broken.rows_removed, broken.ended_at) == (401 - left, None)
-    assert run(settings, "job")["job"].rows_removed == left - 1
-    assert counts(session, *OF_A_JOB) == [1, 1, 1, 1]
-    session.refresh(broken)
-    assert broken.error == "broken off"
-
-
-def test_a_run_that_is_told_to_stop_stops_between_chunks(
-    session: Session, settings: Settings, db: psycopg.Connection[Any]
-) -> None:
-    add_jobs(db, 2000, 30)
-    done = run(settings, chunk=10, is_stopping=lambda seconds: True)
-    assert list(done) == ["job"]
-    assert (done["job"].rows_removed, done["job"].error) == (10, "stopped")
-    assert counts(session, Job) == [20]
-
-
-def at(hour: int) -> datetime:
-    return NOW.replace(hour=hour, minute=5)
-
-
-def test_the_daily_run_is_due_at_its_hour_once_and_made_up_for_when_missed(
-    session: Session, settings: Settings
-) -> None:
-    settings = settings.model_copy(update={"retention_hour": 3})
-    assert not retention_runs.is_due(session, settings, at(2))
-    assert not retention_runs.is_due(session, settings, at(15))
-    assert retention_runs.is_due(session, settings, at(3))
-    run(settings)
-    session.execute(update(RetentionRun).values(started_at=at(3)))
-    session.commit()
-    assert not retention_runs.is_due(session, settings, at(15))
-    assert not retention_runs.is_due(session, settings, at(2) + timedelta(days=1))
-    assert retention_runs.is_due(session, settings, at(9) + timedelta(days=1))
-    # One that was broken off, or stopped, is gone on with.
-    session.execute(update(RetentionRun).where(RetentionRun.id == 1).values(ended_at=None))
-    session.commit()
-    assert retention_runs.is_due(session, settings, at(15))
-
-
-def test_the_last_run_of_each_table_is_known(session: Session, settings: Settings) -> None:
-    add_leftovers(session)
-    before = {row["table"]: row for row in retention_runs.last_runs(session, settings)}
-    assert before["job"]["days"] == 180
-    assert before["job"]["started_at"] is None
-    run(settings)
-    run(settings, "job")
-    rows = {row["table"]: row for row in retention_runs.last_runs(session, settings)}
-    assert rows["audit_entry"]["rows_removed"] == 1
-    assert rows["job"]["started_at"] > rows["audit_entry"]["started_at"]

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
 import ssl
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,27 +17,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from app.core.settings import Settings, load_settings
-from tests.conftest import ROOT, LiveServer, free_port, new_database, serve, wait_until
+from tests.conftest import LiveServer, free_port, new_database, serve
+from tests.deploy.nginx import running_nginx, write_configuration
 
 HOST = "stoker.example.org"
-NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
-
-# What a packaged nginx brings around our file, with its folders moved below the test's.
-_AROUND = """\
-{user}
-pid {folder}/nginx.pid;
-error_log {folder}/error.log;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    include {folder}/stoker.conf;
-}}
-"""
 
 
 @dataclass(frozen=True)
@@ -79,7 +58,6 @@ def settings(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Set
 @pytest.fixture(scope="session")
 def proxy(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     """nginx on free ports, with our configuration but for ports, addresses and certificate."""
-    assert Path(NGINX).exists(), "nginx is missing: run `make nginx`, or put nginx on PATH."
     folder = tmp_path_factory.mktemp("nginx")
     with (
         serve(settings, folder) as server,
@@ -95,49 +73,26 @@ def _nginx(folder: Path, server: LiveServer, streams: LiveServer) -> Iterator[Pr
     http_port, https_port = free_port(), free_port()
     upstreams = urlsplit(server.url).netloc, urlsplit(streams.url).netloc
     _write_configuration(folder, *upstreams, http_port, https_port)
-    command = [NGINX, "-c", str(folder / "nginx.conf"), "-g", "daemon off;", "-e", "stderr"]
-    checked = subprocess.run([*command, "-t"], capture_output=True, text=True)
-    assert checked.returncode == 0, checked.stderr
-    with open(folder / "nginx.log", "wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        wait_until(lambda: _listens(https_port), "nginx listens")
+    with running_nginx(folder, https_port):
         trust = ssl.create_default_context(cafile=str(folder / "certificate.pem"))
         yield Proxy(server, streams, http_port, https_port, trust)
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
-        return True
-    except OSError:
-        return False
 
 
 def _write_configuration(
     folder: Path, upstream: str, streams: str, http_port: int, https_port: int
 ) -> None:
-    text = (ROOT / "deploy" / "nginx.conf").read_text()
-    for shipped, ours in (
-        ("server 127.0.0.1:4080;", f"server {upstream};"),
-        ("server 127.0.0.1:4081;", f"server {streams};"),
-        ("server 127.0.0.1:4080 backup;", f"server {upstream} backup;"),
-        ("listen 80;", f"listen 127.0.0.1:{http_port};"),
-        ("listen [::]:80;", ""),
-        ("listen 443 ssl;", f"listen 127.0.0.1:{https_port} ssl;"),
-        ("listen [::]:443 ssl;", ""),
-        ("/etc/ssl/stoker/fullchain.pem", f"{folder}/certificate.pem"),
-        ("/etc/ssl/stoker/privkey.pem", f"{folder}/key.pem"),
-    ):
-        assert text.count(shipped) == 1, f"deploy/nginx.conf should say {shipped!r} once"
-        text = text.replace(shipped, ours)
-    (folder / "stoker.conf").write_text(text)
-    # As root its workers would become another user, who can't enter the test's folder.
-    user = "user root;" if os.geteuid() == 0 else ""
-    (folder / "nginx.conf").write_text(_AROUND.format(folder=folder, user=user))
+    changes = {
+        "server 127.0.0.1:4080;": f"server {upstream};",
+        "server 127.0.0.1:4081;": f"server {streams};",
+        "server 127.0.0.1:4080 backup;": f"server {upstream} backup;",
+        "listen 80;": f"listen 127.0.0.1:{http_port};",
+        "listen [::]:80;": "",
+        "listen 443 ssl;": f"listen 127.0.0.1:{https_port} ssl;",
+        "listen [::]:443 ssl;": "",
+        "/etc/ssl/stoker/fullchain.pem": f"{folder}/certificate.pem",
+        "/etc/ssl/stoker/privkey.pem": f"{folder}/key.pem",
+    }
+    write_configuration(folder, "nginx.conf", changes)
 
 
 def _write_certificate(folder: Path) -> None:

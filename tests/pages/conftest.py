@@ -21,7 +21,7 @@ from app.core import sessions, users
 from app.core.models import User
 from app.core.settings import Settings, load_settings
 from tests.conftest import LiveServer, new_database, serve
-from tests.pages import record_seed
+from tests.pages import record_seed, telling_seed
 from tests.pages.browser import launch
 from tests.pages.timeline_day import Day
 
@@ -100,6 +100,14 @@ def clear_jobs(session: Session) -> Iterator[None]:
     record_seed.clear(session)
     yield
     record_seed.clear(session)
+
+
+@pytest.fixture
+def clear_telling(session: Session) -> Iterator[None]:
+    """No rule, endpoint, delivery or audit entry is there before the test, and none is left for the next."""
+    telling_seed.clear(session)
+    yield
+    telling_seed.clear(session)
 
 
 @pytest.fixture

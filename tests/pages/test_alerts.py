@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,16 +20,11 @@ from tests.pages import record_seed, telling_seed
 from tests.pages.conftest import Complaints, violations
 from tests.pages.seed import HOSTILE
 
+pytestmark = pytest.mark.usefixtures("clear_telling")
+
 Open = Callable[..., Page]
 SignIn = Callable[..., FlaskClient]
 SAME = {"Sec-Fetch-Site": "same-origin"}
-
-
-@pytest.fixture(autouse=True)
-def _clear(session: Session) -> Iterator[None]:
-    telling_seed.clear(session)
-    yield
-    telling_seed.clear(session)
 
 
 def token(page: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,21 +20,15 @@ from app.core.models import AuditEntry, User
 from app.core.settings import Settings
 from app.extensions import db
 from app.factory import create_app
-from tests.pages import telling_seed
 from tests.pages.conftest import violations
 from tests.pages.seed import HOSTILE
 from tests.pages.test_alerts import SAME, token
 
+pytestmark = pytest.mark.usefixtures("clear_telling")
+
 Open = Callable[..., Page]
 SignIn = Callable[..., FlaskClient]
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-@pytest.fixture(autouse=True)
-def _clear(session: Session) -> Iterator[None]:
-    telling_seed.clear(session)
-    yield
-    telling_seed.clear(session)
 
 
 @pytest.fixture

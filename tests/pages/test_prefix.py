@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,29 +18,13 @@ from app.core.settings import Settings, SettingsError, load_settings
 from app.extensions import db
 from app.factory import create_app
 from app.pages.navigation import ENTRIES
-from tests.conftest import ROOT, LiveServer, free_port, serve, wait_until
-from tests.deploy.conftest import NGINX, _listens
+from tests.conftest import LiveServer, free_port, serve
+from tests.deploy.nginx import running_nginx, write_configuration
 from tests.pages import seed
 from tests.pages.conftest import PATIENCE_SECONDS, Complaints, wait_until_live
 from tests.pages.job_seed import add_job, no_jobs  # noqa: F401 - a fixture
 
 PREFIX = "/stoker"
-
-_AROUND = """\
-{user}
-pid {folder}/nginx.pid;
-error_log {folder}/error.log;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    include {folder}/stoker.conf;
-}}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -67,31 +49,17 @@ def site(live_server: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> I
     """deploy/nginx-prefix.conf but for ports and TLS; outside the prefix there is nothing."""
     folder = tmp_path_factory.mktemp("nginx")
     upstream, port = urlsplit(live_server.url).netloc, free_port()
-    text = (ROOT / "deploy" / "nginx-prefix.conf").read_text()
-    for shipped, ours in (
-        ("server 127.0.0.1:4080;", f"server {upstream};"),
-        ("server 127.0.0.1:4081;", f"server {upstream};"),
-        ("server 127.0.0.1:4080 backup;", ""),
-        ("listen 443 ssl;", f"listen 127.0.0.1:{port};"),
-        ("ssl_certificate /etc/ssl/intranet/fullchain.pem;", ""),
-        ("ssl_certificate_key /etc/ssl/intranet/privkey.pem;", "location / { return 404; }"),
-    ):
-        assert text.count(shipped) == 1, f"deploy/nginx-prefix.conf should say {shipped!r} once"
-        text = text.replace(shipped, ours)
-    (folder / "stoker.conf").write_text(text)
-    user = "user root;" if os.geteuid() == 0 else ""
-    (folder / "nginx.conf").write_text(_AROUND.format(folder=folder, user=user))
-    assert Path(NGINX).exists(), "nginx is missing: run `make nginx`, or put nginx on PATH."
-    command = [NGINX, "-c", str(folder / "nginx.conf"), "-g", "daemon off;", "-e", "stderr"]
-    with open(folder / "nginx.log", "wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        wait_until(lambda: process.poll() is not None or _listens(port), "nginx listens")
-        assert process.poll() is None, (folder / "nginx.log").read_text()
+    changes = {
+        "server 127.0.0.1:4080;": f"server {upstream};",
+        "server 127.0.0.1:4081;": f"server {upstream};",
+        "server 127.0.0.1:4080 backup;": "",
+        "listen 443 ssl;": f"listen 127.0.0.1:{port};",
+        "ssl_certificate /etc/ssl/intranet/fullchain.pem;": "",
+        "ssl_certificate_key /etc/ssl/intranet/privkey.pem;": "location / { return 404; }",
+    }
+    write_configuration(folder, "nginx-prefix.conf", changes)
+    with running_nginx(folder, port):
         yield Site(f"http://127.0.0.1:{port}")
-    finally:
-        process.terminate()
-        process.wait(60)
 
 
 @pytest.fixture

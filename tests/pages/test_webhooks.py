@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,15 +18,10 @@ from tests.pages.conftest import Complaints, violations, wait_until_live
 from tests.pages.seed import HOSTILE
 from tests.pages.test_alerts import SAME, token
 
+pytestmark = pytest.mark.usefixtures("clear_telling")
+
 Open = Callable[..., Page]
 SignIn = Callable[..., FlaskClient]
-
-
-@pytest.fixture(autouse=True)
-def _clear(session: Session) -> Iterator[None]:
-    telling_seed.clear(session)
-    yield
-    telling_seed.clear(session)
 
 
 @pytest.fixture
