@@ -3,25 +3,24 @@ an action, and none is taken."""
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.auth import _PERSONAL as _OWN
-from app.core import failures, keys, users
+from app.core import keys, users
 from app.core.models import AuditEntry, User
 from app.core.settings import Settings
 from app.extensions import db
 from app.factory import create_app
 from app.pages.navigation import ENTRIES
 from tests.pages import house
+from tests.pages.addresses import addresses, more_numbers
 from tests.pages.test_alerts import SAME, token
 from tests.pages.test_read_only import _PERSONAL, browser_of
 
@@ -82,52 +81,9 @@ def full(session: Session, settings: Settings) -> Iterator[dict[str, str]]:
     """Something at every address; what stands in the addresses."""
     house.clear(session)
     numbers = house.fill(session, settings)
-    for name, query in (
-        ("rule_id", "SELECT id FROM alert_rule LIMIT 1"),
-        ("endpoint_id", "SELECT id FROM webhook_endpoint LIMIT 1"),
-        ("incident_id", "SELECT id FROM incident LIMIT 1"),
-    ):
-        numbers[name] = str(session.scalar(text(query)))
-    now = datetime.now(UTC)
-    found = failures.find(
-        session, since=now - timedelta(days=1), until=now, task=None, owner_name=None
-    )
-    numbers["fingerprint"] = found.groups[0].fingerprint
-    session.rollback()
+    numbers |= more_numbers(session)
     yield numbers
     house.clear(session)
-
-
-def addresses(
-    app: Flask, numbers: dict[str, str], methods: set[str]
-) -> Iterator[tuple[str, str, str]]:
-    """Endpoint, method and address of every page's calls: each action of those that have several."""
-    known = {
-        "job_id": numbers["job"], "batch_id": numbers["batch"], "schedule_id": numbers["schedule"],
-        "worker_id": numbers["worker"], "line": "1", "name": "model:gemma-3-4b", "kind": "disk_low",
-        "form": "csv", "view_id": "1", "delivery_id": str(uuid.UUID(int=1)), "file_id": "file-1",
-        "filename": "live.js", "token": "x", **numbers,
-    }  # fmt: skip
-    actions = {
-        "job_actions": ("retry", "run-again", "cancel", "abort", "delete", "expedite", "reschedule", "priority",
-                        "put-back", "fail"),
-        "failures": ("retry", "delete"),
-        "schedules_pages": ("run", "pause", "resume", "delete"),
-        "dead_letters_page": ("retry", "delete"),
-    }  # fmt: skip
-    for rule in app.url_map.iter_rules():
-        if rule.endpoint in ("static", "changes.stream") or rule.endpoint.startswith(
-            ("api", "v1.")
-        ):
-            continue
-        for method in sorted(methods & (rule.methods or set())):
-            for action in actions.get(rule.endpoint.split(".")[0], ("",)):
-                path = rule.rule
-                for argument in rule.arguments:
-                    value = action if argument == "action" else known[argument]
-                    for kind in ("", "path:", "int:", "uuid:"):
-                        path = path.replace(f"<{kind}{argument}>", value)
-                yield rule.endpoint, method, path
 
 
 def kind_of(app: Flask, link: str) -> tuple[str, str]:
