@@ -3,24 +3,28 @@ an action, and none is taken."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
+from urllib.parse import urlsplit
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from playwright.sync_api import Page, expect
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.auth import _PERSONAL as _OWN
-from app.core import keys, users
+from app.core import keys, sessions, users
 from app.core.models import AuditEntry, User
 from app.core.settings import Settings
 from app.extensions import db
 from app.factory import create_app
 from app.pages.navigation import ENTRIES
+from tests.conftest import LiveServer
 from tests.pages import house
 from tests.pages.addresses import addresses, more_numbers
+from tests.pages.conftest import wait_until_live
 from tests.pages.test_alerts import SAME, token
 from tests.pages.test_read_only import _PERSONAL, browser_of
 
@@ -135,6 +139,11 @@ def test_every_page_is_seen_and_no_address_offers_an_action(
                 if answer.mimetype == "text/html":
                     page_offers = Offers(answer.text)
                     assert page_offers.found == [], path
+                    # Batches are picked to be compared, which changes nothing.
+                    picks = answer.text.count("data-select") - answer.text.count(
+                        '"compare" data-select'
+                    )
+                    assert picks <= 0, f"{path} has rows to pick for nothing"
                     for link in page_offers.links:
                         links[kind_of(client.application, link)] = (link, path)
                 if answer.status_code == 403:
@@ -230,3 +239,30 @@ def test_a_role_that_changes_holds_for_a_browser_that_is_signed_in(
     answer = olga.post("/queue/tasks/pause", data={"csrf_token": csrf, "reason": "x"}, headers=SAME)
     assert answer.status_code == 403
     assert VIEWER in answer.text
+
+
+@pytest.mark.browser
+def test_a_viewer_walks_the_jobs_and_opens_one_and_has_nothing_to_pick(
+    open_page: Callable[..., Page], session: Session, live_server: LiveServer, full: dict[str, str]
+) -> None:
+    link = sessions.create_sign_in_link(session, viewer(session), 10)
+    token = sessions.consume_sign_in_link(session, link, session_days=1)
+    session.commit()
+    page = open_page("/sign-in", is_signed_in=False)
+    name = f"stoker_session_{urlsplit(live_server.url).port}"
+    page.context.add_cookies([{"name": name, "value": token, "url": live_server.url}])
+    page.goto(f"/jobs?job={full['job']}")
+    wait_until_live(page)
+    expect(page.locator(".read-only")).to_contain_text(VIEWER)
+    expect(page.locator("#job-panel")).to_contain_text("No space left on device")
+    expect(page.locator("#jobs-list input[type=checkbox]")).to_have_count(0)
+    row = page.locator(".joblist-row").first
+    main = row.locator(".joblist-main").evaluate("each => each.getBoundingClientRect().width")
+    assert main > row.evaluate("each => each.getBoundingClientRect().width") * 0.85
+    for key in ("j", "x"):  # the second has nothing to pick
+        page.keyboard.press(key)
+    expect(page.locator(".joblist-open:focus")).to_have_count(1)
+    page.keyboard.press("c")
+    dialog = page.locator("#job-dialog")
+    expect(dialog).to_contain_text("You may look at this job, and not change it.")
+    expect(dialog.locator("button.act")).to_have_count(0)
