@@ -19,14 +19,14 @@ from flask_wtf.csrf import CSRFError
 from app.api.errors import is_api_request
 from app.core import audit, keys, sessions
 from app.core.errors import Forbidden, Unauthenticated
-from app.core.users import Actor, actor_of, authorize, read_only
+from app.core.users import Actor, actor_of, authorize, authorize_look, read_only
 from app.extensions import csrf, current_settings, db
 
 __all__ = ["authorize", "needs", "public", "register", "session_cookie"]
 
 View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
 
-# Where readers may write though nothing else may be changed: their sign-out, look and saved views.
+# Where those may write who only look: their sign-out, look and saved views.
 _PERSONAL = ("sign_in.", "preferences.", "views.")
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
@@ -57,7 +57,7 @@ def only_for(blueprint: Blueprint, scope: str) -> None:
 
     def guard() -> None:
         if g.actor is not None:
-            authorize(g.actor, scope)
+            _require(g.actor, scope)
 
     blueprint.before_request(guard)
 
@@ -75,6 +75,7 @@ def _identify() -> ResponseReturnValue | None:
     elif "Authorization" in request.headers and is_api_request():
         g.actor = _actor_by_key()
         _require_scope(g.actor)
+        _let_lookers_look(g.actor)
         return None
     else:
         g.actor = _actor_by_cookie()
@@ -84,9 +85,16 @@ def _identify() -> ResponseReturnValue | None:
             _require_scope(g.actor)
     if request.method not in _SAFE_METHODS:
         _refuse_other_sites()
-        if current_settings().read_only_pages and g.actor is not None and not _is_personal():
-            raise Forbidden("This dashboard is read-only: it shows, and changes nothing.")
+        _let_lookers_look(g.actor)
     return None
+
+
+def _let_lookers_look(actor: Actor | None) -> None:
+    """Who may change nothing gets no further, whatever the view itself would ask."""
+    if request.method in _SAFE_METHODS or actor is None or not actor.only_looks:
+        return
+    if not _is_personal():
+        raise Forbidden(actor.only_looks)
 
 
 def _is_personal() -> bool:
@@ -106,7 +114,14 @@ def _view() -> object:
 def _require_scope(actor: Actor) -> None:
     view = _view()
     if view is not None:  # else there is nothing to guard: the answer is 404 or 405
-        authorize(actor, getattr(view, "scope", "nothing"))
+        _require(actor, getattr(view, "scope", "nothing"))
+
+
+def _require(actor: Actor, scope: str) -> None:
+    if request.method in _SAFE_METHODS:
+        authorize_look(actor, scope)
+    else:
+        authorize(actor, scope)
 
 
 def _actor_by_key() -> Actor:

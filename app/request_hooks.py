@@ -61,7 +61,8 @@ def _finish(response: Response) -> Response:
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     if request.endpoint != "static":
-        response.headers.setdefault("Cache-Control", "no-store")
+        if response.headers.get("Cache-Control", "no-cache") == "no-cache":  # as a sent file has it
+            response.headers["Cache-Control"] = "no-store"
         if response.mimetype == "text/html":
             # One address gives a page or a part of it.
             response.vary.update(("HX-Request", "HX-Request-Type", "HX-Target"))

@@ -19,7 +19,7 @@
   const isOff = () => root.dataset.singleKeys === "off";
 
   // Rows: what a page has many of, each with a link that opens it.
-  const ROWS = "main [data-row], main [data-opens], main .joblist-row";
+  const ROWS = "main [data-row], main [data-opens], main .joblist-row, main .groups > .group";
   function rows() {
     const marked = [...document.querySelectorAll(ROWS)];
     const all = marked.length ? marked : [...document.querySelectorAll("main tbody tr")];

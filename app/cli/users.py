@@ -29,6 +29,36 @@ def list_command(as_json: bool) -> None:
     show(rows, columns, as_json=as_json)
 
 
+@users_group.command("create")
+@click.argument("name")
+@click.option(
+    "--role",
+    type=click.Choice(users.ROLES),
+    default="user",
+    show_default=True,
+    help="What the user may do.",
+)
+@as_json_option
+def create_command(name: str, role: str, as_json: bool) -> None:
+    """Make a user called NAME; `flask users link NAME` lets the browser in."""
+    session = db.session()
+    made = users.create(session, name, role, _ACTOR)
+    session.commit()
+    created = {"id": made.id, "name": name, "role": role}
+    click.echo(json.dumps(created) if as_json else f"{name} is a new {role}.")
+
+
+@users_group.command("role")
+@click.argument("name", shell_complete=completion.user_names)
+@click.argument("role", type=click.Choice(users.ROLES))
+def role_command(name: str, role: str) -> None:
+    """Let NAME do from now on what ROLE may."""
+    session = db.session()
+    users.change_role(session, name, role, _ACTOR)
+    session.commit()
+    click.echo(f"{name} is {'an' if role[0] in 'ao' else 'a'} {role} now.")
+
+
 @users_group.command("link")
 @click.argument("name", default="admin", shell_complete=completion.user_names)
 @click.option("--minutes", type=click.FloatRange(min=0.1, max=1440), help="How long it works.")

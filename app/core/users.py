@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.core import audit
-from app.core.errors import Forbidden, NotFound
+from app.core.errors import Conflict, Forbidden, Invalid, NotFound
 from app.core.models import ApiKey, BrowserSession, User
 
 SCOPES = ("read", "submit", "operate", "admin")
@@ -19,7 +20,17 @@ _SCOPES_BY_ROLE: dict[str, tuple[str, ...]] = {
     "admin": SCOPES,
     "operator": ("read", "submit", "operate"),
     "user": ("read", "submit"),
+    "viewer": ("read",),
 }
+ROLES = tuple(_SCOPES_BY_ROLE)
+
+# What a role sees as those do who have these scopes, and may not change.
+_SEEN_BY_ROLE: dict[str, tuple[str, ...]] = {"viewer": ("read", "submit", "operate")}
+
+_VIEWER = "A viewer sees how things stand, and changes nothing."
+_READ_ONLY_PAGES = "This dashboard is read-only: it shows, and changes nothing."
+# As the audit trail has "ben (key 3)", and searches and addresses have names as words.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 # Who may hear of everybody's things.
 OPERATING_ROLES = tuple(
@@ -31,7 +42,8 @@ OPERATING_ROLES = tuple(
 class Actor:
     """Whoever makes this request: a user, through a key or through a signed-in browser.
 
-    `scopes` are what it may do; it sees what `seen` lets it see besides: where nothing may be changed.
+    `scopes` are what it may do. Where it may change nothing, `only_looks` says why, in a sentence, and
+    it sees what `seen` lets it see besides.
     """
 
     user_id: int
@@ -39,6 +51,7 @@ class Actor:
     scopes: frozenset[str]
     key_id: int | None = None
     seen: frozenset[str] = frozenset()
+    only_looks: str = ""
 
     @property
     def owner_filter(self) -> int | None:
@@ -58,15 +71,29 @@ class Actor:
 
 def actor_of(user: User, key: ApiKey | None = None) -> Actor:
     """The actor that `user` is, narrowed to the key's scopes when it came with a key."""
-    scopes = set(_SCOPES_BY_ROLE.get(user.role, ()))
+    scopes = frozenset(_SCOPES_BY_ROLE.get(user.role, ()))
+    seen = frozenset(_SEEN_BY_ROLE.get(user.role, ()))
     if key is not None:
         scopes &= set(key.scopes)
-    return Actor(user.id, user.name, frozenset(scopes), key.id if key else None)
+        seen &= set(key.scopes)
+    return Actor(
+        user.id,
+        user.name,
+        scopes,
+        key.id if key else None,
+        seen,
+        _VIEWER if user.role in _SEEN_BY_ROLE else "",
+    )
 
 
 def read_only(actor: Actor) -> Actor:
     """The same, who sees what it saw and may change nothing."""
-    return replace(actor, scopes=actor.scopes & {"read"}, seen=actor.scopes)
+    return replace(
+        actor,
+        scopes=actor.scopes & {"read"},
+        seen=actor.scopes | actor.seen,
+        only_looks=_READ_ONLY_PAGES,
+    )
 
 
 def authorize(actor: Actor, action: str, owner_id: int | None = None) -> None:
@@ -74,10 +101,20 @@ def authorize(actor: Actor, action: str, owner_id: int | None = None) -> None:
 
     Raises Forbidden without the scope, and NotFound for somebody else's things.
     """
-    if action not in actor.scopes | actor.seen:
-        raise Forbidden(f"This needs the scope '{action}', which you do not have.")
+    if action not in actor.scopes:
+        raise Forbidden(actor.only_looks or _lacks(action))
     if owner_id is not None and actor.owner_filter not in (None, owner_id):
         raise NotFound("There is no such thing.")
+
+
+def authorize_look(actor: Actor, scope: str) -> None:
+    """Let `actor` look at what those see who have `scope`. Raises Forbidden."""
+    if scope not in actor.scopes | actor.seen:
+        raise Forbidden(_lacks(scope))
+
+
+def _lacks(scope: str) -> str:
+    return f"This needs the scope '{scope}', which you do not have."
 
 
 def ensure_admin(session: Session) -> User:
@@ -96,6 +133,53 @@ def get(session: Session, name: str) -> User:
     if user is None:
         raise NotFound(f"There is no user '{name}'.")
     return user
+
+
+def create(session: Session, name: str, role: str, actor: str) -> User:
+    """A new user, who signs in by a link and has no key yet. Raises Invalid and Conflict."""
+    if not _NAME.fullmatch(name):
+        raise Invalid(
+            "name must have 1 to 64 letters, digits or . _ @ - and begin with a letter or digit.",
+            param="name",
+        )
+    _check_role(role)
+    made: User | None = session.scalar(
+        insert(User)
+        .values(name=name, role=role)
+        .on_conflict_do_nothing(index_elements=["name"])
+        .returning(User)
+    )
+    if made is None:
+        raise Conflict(f"There is a user '{name}' already.", param="name")
+    audit.record(session, actor, "user.create", name, role)
+    return made
+
+
+def change_role(session: Session, name: str, role: str, actor: str) -> User:
+    """Let `name` do, from the next request on, what `role` may: with its keys and browsers, too.
+
+    Raises NotFound, Invalid, and Conflict for the last administrator.
+    """
+    _check_role(role)
+    # In one order for all, so that two who step down at once don't leave nobody.
+    administrators = session.scalars(
+        select(User)
+        .where(User.role == "admin", User.disabled_at.is_(None))
+        .order_by(User.id)
+        .with_for_update()
+    ).all()
+    user = get(session, name)
+    if [each.name for each in administrators] == [name] and role != "admin":
+        raise Conflict(f"{name} is the last administrator.", param="role")
+    if user.role != role:
+        audit.record(session, actor, "user.role", name, f"{user.role} → {role}")
+        user.role = role
+    return user
+
+
+def _check_role(role: str) -> None:
+    if role not in ROLES:
+        raise Invalid(f"role must be one of {', '.join(ROLES)}.", param="role")
 
 
 def list_users(session: Session) -> Sequence[User]:

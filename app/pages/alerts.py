@@ -20,6 +20,7 @@ from app.core import (
 from app.core.alert_figures import KINDS
 from app.core.errors import Invalid, LimitReached, NotFound, Refused, StokerError, Unavailable
 from app.core.models import AlertRule
+from app.core.users import authorize
 from app.extensions import current_settings, db
 from app.pages import paging
 from app.pages.alert_form import AlertForm
@@ -63,6 +64,7 @@ def index() -> str:
 @blueprint.get("/new")
 def choose() -> str:
     """Choose what a new rule is to watch."""
+    authorize(g.actor, "operate")
     return render_template(
         "alerts/choose.html", kinds=[(name, _kind_words(name)) for name in KINDS]
     )
@@ -98,6 +100,7 @@ def change(rule_id: int) -> ResponseReturnValue:
 @blueprint.get("/<int:rule_id>/delete")
 def ask_to_delete(rule_id: int) -> str:
     """Say what is lost."""
+    authorize(g.actor, "operate")
     return render_template("alerts/delete.html", rule=_found(rule_id))
 
 
@@ -185,6 +188,7 @@ def _save(form: AlertForm, rule: AlertRule | None) -> ResponseReturnValue:
 
 
 def _form(form: AlertForm, rule: AlertRule | None = None) -> str:
+    authorize(g.actor, "operate")
     session = db.session()
     return render_template(
         "alerts/form.html",
@@ -197,6 +201,7 @@ def _form(form: AlertForm, rule: AlertRule | None = None) -> str:
 
 
 def _ask_to_silence(rule: AlertRule, refusal: StokerError | None = None) -> str:
+    authorize(g.actor, "operate")
     return render_template(
         "alerts/silence.html",
         rule=rule,

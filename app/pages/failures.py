@@ -15,6 +15,7 @@ from app.core.errors import NotFound
 from app.core.failures import Failures, Group
 from app.core.stats import StatsCache, if_many
 from app.core.tasks import BulkFilter
+from app.core.users import authorize
 from app.extensions import db
 from app.pages import charts
 from app.pages.fragments import here, told_at, wants_fragment
@@ -85,6 +86,7 @@ def index() -> str:
 @blueprint.get("/<fingerprint>/<action>")
 def ask(fingerprint: str, action: str) -> str:
     """Show what an action on a group would be done to."""
+    authorize(g.actor, "submit")
     asked = _asked(fingerprint, action)
     return render_template(
         "failures/ask.html",

@@ -16,6 +16,7 @@ from app.core.job_bulk import Preview
 from app.core.job_lists import Wanted
 from app.core.status import STATUSES
 from app.core.tasks import BulkFilter
+from app.core.users import authorize
 from app.extensions import db
 from app.pages.job_filters import JobFilters
 from app.pages.job_words import BULK, BulkWords
@@ -102,6 +103,7 @@ def buttons() -> list[Button]:
 @blueprint.get("/bulk")
 def ask() -> str:
     """What an action would be done to, and the button that does it: in a dialog, or a page."""
+    authorize(g.actor, "submit")
     asked = Asked.read(request.args)
     session = db.session()
     preview = job_bulk.preview(session, asked.action, asked.filter, g.actor)

@@ -148,3 +148,26 @@ def test_a_data_folder_that_can_not_be_written_stops_the_start(tmp_path: Path) -
     assert wrong.returncode == 1
     assert str(tmp_path / "file") in wrong.stderr
     assert wrong.stderr.count("\n") == 1
+
+
+def test_a_viewer_is_made_may_sign_in_and_becomes_an_operator(run: Run) -> None:
+    made = run("users", "create", "vic", "--role", "viewer")
+    assert (made.exit_code, made.stdout) == (0, "vic is a new viewer.\n")
+    assert "/sign-in/" in run("users", "link", "vic").stdout
+    assert run("users", "role", "vic", "operator").stdout == "vic is an operator now.\n"
+    roles = {
+        each["name"]: each["role"] for each in json.loads(run("users", "list", "--json").stdout)
+    }
+    assert roles == {"admin": "admin", "vic": "operator"}
+    made = json.loads(run("users", "create", "ann", "--json").stdout)
+    assert (made["name"], made["role"]) == ("ann", "user")
+
+
+def test_what_can_not_be_is_said_and_changes_nothing(run: Run) -> None:
+    again = run("users", "create", "admin")
+    assert again.exit_code == 1
+    assert "There is a user 'admin' already." in again.stderr
+    last = run("users", "role", "admin", "viewer")
+    assert last.exit_code == 1
+    assert "admin is the last administrator." in last.stderr
+    assert run("users", "role", "nobody", "viewer").exit_code == 1

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from sqlalchemy.orm import Session
 
 from app.pages.navigation import ENTRIES
-from tests.pages import seed
+from tests.pages import record_seed, seed
 from tests.pages.conftest import Complaints, violations, wait_until_live, wait_until_so
 from tests.pages.job_seed import add_job, no_jobs  # noqa: F401 - a fixture
 
@@ -202,3 +202,22 @@ def test_menus_palette_and_list_of_keys_shut_nobody_out(
     expect(page.locator("#views-list .note")).to_be_visible()
     assert violations(page) == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_j_walks_the_kinds_of_failure_and_r_asks_to_retry_one(
+    open_page: Open, session: Session, clear_jobs: None
+) -> None:
+    record_seed.add_job(session, "failed", minutes=3, error_type="OSError")
+    record_seed.add_job(session, "failed", minutes=4, error_type="ValueError")
+    record_seed.add_job(session, "failed", minutes=5, error_type="ValueError")
+    page = open_page("/failures")
+    wait_until_live(page)
+    groups = page.locator(".groups > .group")
+    expect(groups).to_have_count(2)
+    page.keyboard.press("r")  # none is chosen yet
+    page.keyboard.press("j")
+    expect(groups.nth(0).locator(".how-many a")).to_be_focused()
+    page.keyboard.press("j")
+    expect(groups.nth(1).locator(".how-many a")).to_be_focused()
+    page.keyboard.press("r")
+    expect(page.locator("#ask-title")).to_contain_text("Retry 1 failed job?")

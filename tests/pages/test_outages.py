@@ -121,7 +121,7 @@ def test_a_page_that_is_opened_meanwhile_says_what_is_away(
 
 PAGES = (
     "/", "/timeline", "/jobs", "/history", "/queue", "/failures", "/schedules", "/events", "/stats",
-    "/platform/jobs/", "/alerts", "/webhooks", "/audit",
+    "/platform/jobs/", "/alerts", "/webhooks", "/audit", "/storage", "/jobs/bulk-actions",
 )  # fmt: skip
 
 
