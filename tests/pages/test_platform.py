@@ -234,7 +234,7 @@ def test_on_a_tablet_words_stay_whole_and_the_page_does_not_stick_out(
         record_seed.add_job(session, "pending", task="batch_audit", queue="model:gemma-3-4b")
     page = open_page("/platform/jobs/pending/", width=768)
     name = page.locator("[data-rows] .name").first
-    expect(name).to_contain_text("batch_audit")
+    expect(name).to_contain_text("Batch Audit")
     box = name.bounding_box()
     assert box is not None
     assert box["width"] >= 130
