@@ -130,6 +130,7 @@ def show(page: Page, address: str) -> None:
     if page.locator("#live").count():
         page.wait_for_selector("#live[data-status=live]")
     page.wait_for_timeout(700)
+    page.wait_for_function("!document.querySelector('.htmx-request')")  # what is loading is dimmed
 
 
 if __name__ == "__main__":

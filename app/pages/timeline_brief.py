@@ -84,7 +84,16 @@ def _draw(session: Session, window: Window) -> Brief:
 def _drawing(session: Session, view: View, runs: Runs, swept: Overlaps) -> Drawing:
     since, until = view.window.since, view.window.until
     lanes = timeline.lanes(session, runs, since, until, timeline.BRIEF)
-    return Drawing(lanes, swept.concurrency, [], since, until, view.now, known_from=runs.known_from)
+    return Drawing(
+        lanes,
+        swept.concurrency,
+        [],
+        since,
+        until,
+        view.now,
+        known_from=runs.known_from,
+        are_types=True,
+    )
 
 
 def _closest(pairs: list[TypePair]) -> TypePair | None:
