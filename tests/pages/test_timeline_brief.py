@@ -31,7 +31,8 @@ def test_it_has_the_runs_of_the_window_and_says_which_types_met_most(
     assert f'id="run-{jobs["failed"].id}-1" class="bar failed"' in page
     assert "6 runs, " in page
     assert "3 ran at once at most" in page
-    met = re.search(r'<a href="([^"]+)">export and run_batch</a> had most time in common: 55', page)
+    types = '<span title="export">Export</span> and <span title="run_batch">Batch</span>'
+    met = re.search(rf'<a href="([^"]+)">{types}</a> had most time in common: 55', page)
     assert met
     assert met[1].startswith("/timeline?range=dates")
     assert "pair=export" in met[1]

@@ -167,7 +167,7 @@ def test_what_is_next_on_the_overview_are_jobs_and_the_next_runs_of_schedules(
 
     ids = re.findall(r'<li id="((?:next|run-of)-\d+)"', page)
     assert ids == [f"next-{due}", f"next-{soon}", f"run-of-{hourly.id}", f"next-{late}"]
-    assert f'href="/schedules/{hourly.id}">cleanup</a>' in page
+    assert f'href="/schedules/{hourly.id}"><span title="cleanup">Cleanup</span></a>' in page
     assert "by the schedule hourly &lt;b&gt;" in page
     other = sign_in("ada", "user").get("/").text
     assert "run-of-" not in other
