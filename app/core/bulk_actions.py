@@ -17,6 +17,7 @@ from app.core.bulk_items import Tally
 from app.core.errors import NotFound
 from app.core.job_lists import Wanted
 from app.core.models import Job
+from app.core.search_syntax import quoted
 from app.core.tasks import Bulk, BulkFilter
 
 _COLUMNS = (
@@ -101,7 +102,7 @@ def _said(value: object) -> str:
     text = str(value)
     if _PLAIN.fullmatch(text) or re.fullmatch(r"[\w,]+", text):
         return text
-    return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
+    return quoted(text)
 
 
 def get(session: Session, job_id: str, owner_name: str | None) -> tuple[BulkAction, Tally]:

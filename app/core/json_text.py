@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import datetime
 from typing import Any
 
@@ -10,12 +11,28 @@ import orjson
 
 
 def write(value: Any) -> bytes:
-    """Compact JSON in UTF-8; a time in ISO 8601, and anything that JSON has no word for as its text."""
+    """Compact JSON in UTF-8; a time in ISO 8601, and anything that JSON has no word for as its text.
+
+    A number that is none, or larger than Python's, is null.
+    """
     try:
         return orjson.dumps(value, default=str)
     except orjson.JSONEncodeError:
-        text = json.dumps(value, default=_plain, ensure_ascii=False, separators=(",", ":"))
+        finite = _finite(value)
+        text = json.dumps(finite, default=_plain, ensure_ascii=False, separators=(",", ":"))
         return text.encode("utf-8", "replace")
+
+
+def _finite(value: Any) -> Any:
+    """As the quick writer has it: the other one's words for such numbers are no JSON."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {name: _finite(each) for name, each in value.items()}
+        case list() | tuple():
+            return [_finite(each) for each in value]
+    return value
 
 
 def _plain(value: Any) -> str:

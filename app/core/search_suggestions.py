@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.core import job_bulk, job_types
 from app.core.models import Job
-from app.core.search_syntax import ARGUMENTS, FIELDS
+from app.core.search_syntax import ARGUMENTS, FIELDS, quoted
 from app.core.status import API
 
 MOST = 8
@@ -108,9 +108,7 @@ def _meaning(field: str, value: str) -> str:
 
 
 def _quoted(value: str) -> str:
-    if _PLAIN.fullmatch(value):
-        return value
-    return '"' + re.sub(r'(["\\])', r"\\\1", value) + '"'
+    return value if _PLAIN.fullmatch(value) else quoted(value)
 
 
 def _values(session: Session, field: str, begun: str, owner_name: str | None) -> list[str]:

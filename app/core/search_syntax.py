@@ -50,6 +50,11 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 
 
+def quoted(value: str) -> str:
+    """A value as a search has to say it, to mean that one: in quotation marks."""
+    return '"' + re.sub(r'(["\\])', r"\\\1", value) + '"'
+
+
 @dataclass(frozen=True)
 class Term:
     """One condition of a search; `field` is None for a word that is looked for anywhere.
@@ -184,12 +189,12 @@ def _known_field(name: str, column: int) -> str:
 def _value(text: str, place: int) -> tuple[str, int]:
     """A quoted or plain text, and where it ends."""
     if text[place] == '"':
-        quoted = _QUOTED.match(text, place)
-        if quoted is None:
+        found = _QUOTED.match(text, place)
+        if found is None:
             raise refusal(place + 1, "the quotation mark is not closed")
-        if quoted.end() < len(text) and not text[quoted.end()].isspace():
-            raise refusal(quoted.end() + 1, "a space is missing after the quotation mark")
-        return re.sub(r"\\(.)", r"\1", quoted[1], flags=re.DOTALL), quoted.end()
+        if found.end() < len(text) and not text[found.end()].isspace():
+            raise refusal(found.end() + 1, "a space is missing after the quotation mark")
+        return re.sub(r"\\(.)", r"\1", found[1], flags=re.DOTALL), found.end()
     plain = _PLAIN.match(text, place)
     assert plain is not None
     if plain.end() < len(text) and text[plain.end()] == '"':

@@ -27,12 +27,12 @@ def ask_to_cancel(batch_id: str) -> str:
 def cancel(batch_id: str) -> ResponseReturnValue:
     """Ask a batch to stop, and show it."""
     authorize(g.actor, "submit")
-    found, session = _found(batch_id), db.session()
+    session = db.session()
     try:
         batches.cancel(session, batch_id, g.actor.owner_filter)
     except _REFUSALS as refusal:
         session.rollback()
-        return _ask(found, "cancel", refusal), refusal.http_status
+        return _ask(_found(batch_id), "cancel", refusal), refusal.http_status
     audit.record(session, g.actor.label, "batch.cancel", batch_id)
     session.commit()
     return redirect(url_for("history.show", batch_id=batch_id), 303)
@@ -48,12 +48,12 @@ def ask_to_retry(batch_id: str) -> str:
 def retry_failed(batch_id: str) -> ResponseReturnValue:
     """Make a new batch of the requests that failed or were never answered, and show it."""
     authorize(g.actor, "submit")
-    found, session = _found(batch_id), db.session()
+    session = db.session()
     try:
         made = retries.retry_failed(session, current_settings(), batch_id, g.actor.owner_filter)
     except _REFUSALS as refusal:
         session.rollback()
-        return _ask(found, "retry", refusal), refusal.http_status
+        return _ask(_found(batch_id), "retry", refusal), refusal.http_status
     audit.record(session, g.actor.label, "batch.retry_failed", made.id, batch_id)
     session.commit()
     return redirect(url_for("history.show", batch_id=made.id), 303)

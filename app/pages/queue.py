@@ -14,6 +14,7 @@ from app.core import engines, job_stats, queue_pauses, queue_stats, reasons, sta
 from app.core.errors import Invalid, NotFound, Refused, StokerError
 from app.core.models import Worker
 from app.core.queue_stats import QueueFigures
+from app.core.search_syntax import quoted
 from app.core.shared_answers import SharedAnswers
 from app.core.stats import StatsCache, if_many
 from app.core.tallies import Tallies
@@ -94,6 +95,7 @@ def index() -> str:
         stale_seconds=current_settings().worker_stale_seconds,
         may_pause="operate" in g.actor.scopes,
         sees_all=g.actor.owner_name is None,
+        quoted=quoted,
     )
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from flask import Blueprint, g, render_template
 
 from app.core import worker_history
+from app.core.search_syntax import quoted
 from app.core.status import shown
 from app.extensions import current_settings, db
 from app.pages.fragments import here, wants_fragment
@@ -35,6 +36,6 @@ def show(worker_id: UUID) -> str:
         lives=worker_history.list_lives(session, worker, owner_name),
         count_limit=worker_history.COUNT_LIMIT,
         most_jobs=worker_history.MOST_JOBS,
-        search=f'worker:"{worker.name}"' if '"' not in worker.name else "",
+        search="" if "," in worker.name else f"worker:{quoted(worker.name)}",
         now=now,
     )

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from app.core import storage
+from app.core import batches, storage
 from app.core.models import AuditEntry, Batch
 from app.core.settings import Settings
 from tests.pages import record_seed, seed
@@ -124,6 +124,22 @@ def test_what_cannot_be_done_is_refused_with_a_sentence(
     status, _, page = send(client, "/history/batch_a/retry-failed")
     assert status == 404
     assert "input file is gone" in page
+
+
+def test_a_batch_that_is_removed_meanwhile_is_not_there(
+    session: Session, sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed.add_batch(session, "in_progress", id="batch_a")
+
+    def cancel(theirs: Session, batch_id: str, owner_id: int | None) -> Batch:
+        theirs.execute(text("DELETE FROM batch WHERE id = :id"), {"id": batch_id})
+        theirs.commit()
+        return batches.get(theirs, batch_id, owner_id)
+
+    monkeypatch.setattr(batches, "cancel", cancel)
+    status, _, page = send(sign_in(), "/history/batch_a/cancel")
+    assert status == 404
+    assert "There is no batch" in page
 
 
 def test_somebody_elses_batch_is_not_there(session: Session, sign_in: SignIn) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -71,6 +72,20 @@ def test_each_queue_says_how_much_waits_and_for_how_long(session: Session, sign_
     assert "3 min 0" in row(page, "model:gemma")
     assert "No clean-up has run yet." in page
     assert "No worker" in page
+
+
+@pytest.mark.parametrize("name", ["model:gemma", 'a "b" \\ c', "back\\"])
+def test_a_queue_leads_to_its_jobs_whatever_it_is_called(
+    session: Session, sign_in: SignIn, name: str
+) -> None:
+    mine = record_seed.add_job(session, "pending", queue=name)
+    other = record_seed.add_job(session, "pending", queue="tasks")
+    client = sign_in()
+    found = re.search(r'href="(/jobs\?q=queue:(?!%22tasks)[^"]*)"', client.get("/queue").text)
+    assert found
+    page = client.get(found[1]).text
+    assert f'id="row-{mine}"' in page
+    assert f'id="row-{other}"' not in page
 
 
 def test_workers_say_where_they_are_and_what_they_do(session: Session, sign_in: SignIn) -> None:
