@@ -10,11 +10,12 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core.models import Job
 from app.core.settings import Settings
+from app.core.sql import statement
 from app.core.tasks import TASKS
 
 _MOST = 500
@@ -116,16 +117,7 @@ def _rank(name: str, begun: str) -> int:
 
 
 def _seen(session: Session) -> list[str]:
-    """By a walk over the index from name to name, instead of over all jobs."""
-    names: list[str] = []
-    last = ""
-    while len(names) < _MOST:
-        found: str | None = session.scalar(select(func.min(Job.task)).where(Job.task > last))
-        if found is None:
-            break
-        names.append(found)
-        last = found
-    return names
+    return list(session.scalars(statement("job_types", "seen"), {"most": _MOST}))
 
 
 def _seen_of(session: Session, owner_name: str) -> list[str]:
