@@ -47,11 +47,9 @@ _FAST = (
     "max_wal_size=256MB",
 )
 _MEMORY = Path("/dev/shm")
-# Folders with files that take minutes. Each file is one process's: what begins last should be short, or one is
-# still at work when the others have ended.
+# Folders with files that take minutes. What begins last should be short, or one process works on alone.
 _FIRST = ("up", "faults", "worker", "pages")
-# Where the servers keep their data. A database is hundreds of files, whose copying takes some disks
-# twenty times as long. None, the usual place, where there is no room in memory.
+# Where the servers keep their data (None: the usual place). To copy a database takes some disks 20 times as long.
 IN_MEMORY = _MEMORY if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > 4 * 1024**3 else None
 
 

@@ -19,6 +19,7 @@ from app.core import (
     job_types,
     schedules,
     timeline,
+    timeline_ahead,
     timeline_planned,
     timeline_runs,
     timeline_waiting,
@@ -172,10 +173,10 @@ def _read(session: Session, view: View) -> Shown:
         spans, beside = collisions.beside(runs, view.job_id, since, until)
     elif view.pair is not None:
         spans = collisions.together(runs, *view.pair, since, until)
-    lanes = timeline.with_waiting(
+    lanes = timeline_ahead.with_waiting(
         timeline.lanes(session, runs, window.since, until), _waiting(session, view)
     )
-    lanes = timeline.with_planned(lanes, _planned(session, view), until - window.since)
+    lanes = timeline_ahead.with_planned(lanes, _planned(session, view), until - window.since)
     seen = machines.read(session, view.window)
     drawing = Drawing(
         lanes,

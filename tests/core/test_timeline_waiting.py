@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from app.core import queue_pauses, timeline, timeline_waiting
+from app.core import queue_pauses, timeline_ahead, timeline_waiting
 from app.core.models import Attempt, Job
 from app.core.settings import Settings
 from app.core.timeline import Lane
@@ -65,7 +65,7 @@ def test_of_very_many_it_is_said_that_there_may_be_more(
     (lane,) = read(session, settings)
 
     assert (lane.waits, lane.has_more) == (4, True)
-    assert timeline.with_waiting([], [lane])[0].has_more_waiting
+    assert timeline_ahead.with_waiting([], [lane])[0].has_more_waiting
 
 
 def test_what_runs_has_ended_or_is_due_later_does_not_wait(
@@ -133,7 +133,7 @@ def test_lanes_in_which_something_only_waits_come_in_their_places(
     lanes = [Lane("backup", 2, 0, 1), Lane("export", 1, 0, 1)]
     waiting = [WaitingLane("cleanup", 7, (job(1),)), WaitingLane("export", 1, (job(2),))]
 
-    found = timeline.with_waiting(lanes, waiting)
+    found = timeline_ahead.with_waiting(lanes, waiting)
 
     assert [(lane.name, lane.runs, lane.waits) for lane in found] == [
         ("backup", 2, 0),
@@ -145,10 +145,10 @@ def test_lanes_in_which_something_only_waits_come_in_their_places(
 def test_where_there_are_more_lanes_than_shown_the_rest_waits_in_the_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(timeline, "MOST_LANES", 2)
+    monkeypatch.setattr(timeline_ahead, "MOST_LANES", 2)
     waiting = [WaitingLane(name, 1, (job(place),)) for place, name in enumerate("abcd", start=1)]
 
-    found = timeline.with_waiting([Lane("z", 1, 0, 1)], waiting)
+    found = timeline_ahead.with_waiting([Lane("z", 1, 0, 1)], waiting)
 
     assert [(lane.name, lane.others, lane.waits) for lane in found] == [
         ("a", 0, 1),
@@ -157,7 +157,9 @@ def test_where_there_are_more_lanes_than_shown_the_rest_waits_in_the_last(
     ]
     assert [each.job_id for each in found[-1].waiting] == [4, 3, 2]
 
-    crowded = timeline.with_waiting([Lane("z", 1, 0, 1), Lane(None, 5, 0, 1, others=4)], waiting)
+    crowded = timeline_ahead.with_waiting(
+        [Lane("z", 1, 0, 1), Lane(None, 5, 0, 1, others=4)], waiting
+    )
     assert [(lane.name, lane.others, lane.runs, lane.waits) for lane in crowded] == [
         ("z", 0, 1, 0),
         (None, 4, 5, 4),

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import delete, text
 from sqlalchemy.orm import Session
 
-from app.core import schedules, timeline, users
+from app.core import schedules, timeline, timeline_ahead, users
 from app.core.models import Schedule
 from app.core.schedule_definitions import Definition
 from app.core.timeline_planned import MOST_RUNS, Planned, read
@@ -141,10 +141,10 @@ def test_the_picture_has_what_is_planned_and_the_table_only_runs(
 def test_what_does_not_fit_beside_each_other_is_counted() -> None:
     at = datetime(2026, 1, 5, tzinfo=UTC)
     plans = [Planned("a", "export", at, job_id=number, seconds=60) for number in range(9)]
-    (lane,) = timeline.with_planned([], plans, timedelta(hours=1))
-    assert (lane.plans, len(lane.planned)) == (9, timeline.MOST_PLANNED_ROWS)
+    (lane,) = timeline_ahead.with_planned([], plans, timedelta(hours=1))
+    assert (lane.plans, len(lane.planned)) == (9, timeline_ahead.MOST_PLANNED_ROWS)
     many = [Planned(f"lane {number}", "export", at, job_id=number) for number in range(50)]
-    lanes = timeline.with_planned([], many, timedelta(hours=1))
+    lanes = timeline_ahead.with_planned([], many, timedelta(hours=1))
     assert len(lanes) == timeline.MOST_LANES + 1
     assert lanes[-1].others == 50 - timeline.MOST_LANES
     assert sum(lane.plans for lane in lanes) == 50
