@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +14,7 @@ from typing import IO, Any
 
 import orjson
 
+from app.core import json_text
 from app.core.errors import Invalid
 from app.core.export_formats import JSON_COLUMNS, VERSION, plain
 
@@ -147,8 +149,8 @@ def _told(words: bytes) -> int | None:
 
 def _json_line(number: int, words: bytes) -> Line:
     try:
-        values = orjson.loads(words)
-    except orjson.JSONDecodeError as fault:
+        values = json_text.read(words)
+    except json.JSONDecodeError as fault:
         return Line(number, None, f"not valid JSON ({fault.msg})")
     if not isinstance(values, dict):
         return Line(number, None, "not an object")
@@ -165,8 +167,8 @@ def _csv_line(number: int, columns: list[str], row: list[str]) -> Line:
         value: Any = plain(words)
         if column in JSON_COLUMNS:
             try:
-                value = orjson.loads(value)
-            except orjson.JSONDecodeError as fault:
+                value = json_text.read(value)
+            except json.JSONDecodeError as fault:
                 return Line(number, None, f"{column}: not valid JSON ({fault.msg})")
         values[column] = value
     return Line(number, values)

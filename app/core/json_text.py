@@ -1,13 +1,31 @@
-"""JSON of whatever a job has: its numbers may have more digits than the quick writer knows."""
+"""JSON of whatever a job has: its numbers may have more digits than the quick reader and writer know."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from datetime import datetime
 from typing import Any
 
 import orjson
+
+# Of so many digits the quick reader may keep too few.
+_LONG = re.compile(r"\d{19}", re.ASCII)
+
+
+def read(text: str | bytes) -> Any:
+    """What JSON in UTF-8 says, its whole numbers to the last digit. Raises json.JSONDecodeError."""
+    value = orjson.loads(text)
+    said = text if isinstance(text, str) else text.decode()
+    if not _LONG.search(said):
+        return value
+    try:
+        return json.loads(said)
+    except (ValueError, RecursionError):  # longer or deeper than Python has them
+        raise json.JSONDecodeError(
+            "a number is too long, or it is nested too deep", said, 0
+        ) from None
 
 
 def write(value: Any) -> bytes:

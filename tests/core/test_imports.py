@@ -28,7 +28,7 @@ def fill(session: Session) -> None:
         "message": "=1+1",
         "error_message": 'a "quoted"\r\nline, \t\u2028 and \N{SNOWMAN}',
         "error_type": "-x",
-        "result": json.dumps(["=", 1.5, None, {"a": True}]),
+        "result": json.dumps(["=", 1.5, None, {"a": True}, 123456789012345678901234567890]),
         "worker_name": "'=w",
     }
     session.execute(
