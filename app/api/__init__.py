@@ -21,6 +21,7 @@ def register(app: Flask) -> None:
         schedules,
         storage,
         streams,
+        timeline,
         window,
     )
     from app.api.v1 import blueprint as v1
@@ -31,6 +32,7 @@ def register(app: Flask) -> None:
     app.register_blueprint(defer.blueprint)
     app.register_blueprint(events.blueprint)
     app.register_blueprint(window.blueprint)
+    app.register_blueprint(timeline.blueprint)
     app.register_blueprint(platform.blueprint)
     app.register_blueprint(queue.blueprint)
     app.register_blueprint(schedules.blueprint)
