@@ -19,10 +19,12 @@ def register(app: Flask) -> None:
         platform,
         queue,
         schedules,
+        stats,
         storage,
         streams,
         timeline,
         window,
+        workers,
     )
     from app.api.v1 import blueprint as v1
 
@@ -33,6 +35,8 @@ def register(app: Flask) -> None:
     app.register_blueprint(events.blueprint)
     app.register_blueprint(window.blueprint)
     app.register_blueprint(timeline.blueprint)
+    app.register_blueprint(stats.blueprint)
+    app.register_blueprint(workers.blueprint)
     app.register_blueprint(platform.blueprint)
     app.register_blueprint(queue.blueprint)
     app.register_blueprint(schedules.blueprint)

@@ -31,14 +31,13 @@ _FIRST = datetime(2000, 1, 1, tzinfo=UTC)
 _LAST = datetime(9000, 1, 1, tzinfo=UTC)
 
 
-class WindowQuery(Query):
-    """A window of time, the last 24 hours unless told otherwise, and one type of job or all."""
+class SpanQuery(Query):
+    """A window of time, the last 24 hours unless told otherwise."""
 
     since: Moment | None = Field(None, description="24 hours before `until` unless given.")
     until: Moment | None = Field(
         None, description="Now unless given; 366 days after `since` at most."
     )
-    job_type: Annotated[str, Field(max_length=200)] | None = None
 
     def window(self) -> tuple[datetime, datetime]:
         """From when until when. Raises Invalid."""
@@ -49,6 +48,12 @@ class WindowQuery(Query):
         if until - since > _LONGEST:
             raise Invalid("since must be 366 days before until at most.", param="since")
         return since, until
+
+
+class WindowQuery(SpanQuery):
+    """The same, and one type of job or all."""
+
+    job_type: Annotated[str, Field(max_length=200)] | None = None
 
 
 class Step(Answer):
