@@ -23,6 +23,7 @@ def register(app: Flask) -> None:
         storage,
         streams,
         timeline,
+        views,
         window,
         workers,
     )
@@ -37,6 +38,7 @@ def register(app: Flask) -> None:
     app.register_blueprint(timeline.blueprint)
     app.register_blueprint(stats.blueprint)
     app.register_blueprint(workers.blueprint)
+    app.register_blueprint(views.blueprint)
     app.register_blueprint(platform.blueprint)
     app.register_blueprint(queue.blueprint)
     app.register_blueprint(schedules.blueprint)
