@@ -23,6 +23,7 @@ def register(app: Flask) -> None:
         storage,
         streams,
         timeline,
+        up_next,
         views,
         window,
         workers,
@@ -46,4 +47,5 @@ def register(app: Flask) -> None:
     app.register_blueprint(alerts.blueprint)
     app.register_blueprint(audit.blueprint)
     app.register_blueprint(overview.blueprint)
+    app.register_blueprint(up_next.blueprint)
     app.register_blueprint(storage.blueprint)

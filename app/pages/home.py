@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from app.core import (
     admission,
     attention,
+    coming,
     engines,
     job_stats,
     job_types,
@@ -21,10 +22,10 @@ from app.core import (
     queue_pauses,
     queue_stats,
     standing,
-    timeline_planned,
     worker_health,
 )
 from app.core.attention import Concern
+from app.core.coming import Coming
 from app.core.shared_answers import SharedAnswers
 from app.core.stats import StatsCache, if_many
 from app.extensions import current_settings, db
@@ -72,14 +73,6 @@ _figures = StatsCache[Figures](
 _open = StatsCache[overview.Open](
     patience=5.0, lasts=lambda open: if_many(open.running + open.waiting + open.scheduled)
 )
-
-
-@dataclass(frozen=True)
-class Coming:
-    """What is next: a job that is there, or a run of a schedule."""
-
-    job: Any = None
-    run: timeline_planned.Planned | None = None
 
 
 @dataclass(frozen=True)
@@ -147,7 +140,7 @@ def _look(window: Window, figures: Figures) -> Now:
     return Now(
         queue=queue.overview(session),
         latest=latest,
-        coming=_coming(next_jobs, window.type),
+        coming=coming.find(session, next_jobs, task=window.type, owner_id=g.actor.owner_filter),
         open=open_,
         health=health,
         machine=queue_stats.machine(),
@@ -165,21 +158,6 @@ def _look(window: Window, figures: Figures) -> Now:
         ),
         holds=admission.reasons(session, settings, [*latest, *next_jobs]),
     )
-
-
-def _coming(jobs: Sequence[Any], task: str | None) -> list[Coming]:
-    """The jobs that are due, then what has a time, jobs and runs of schedules, by that."""
-    now = datetime.now(UTC)
-    due = [job for job in jobs if job.scheduled_at is None or job.scheduled_at <= now]
-    if len(due) == overview.NEXT:
-        return [Coming(job=job) for job in due]
-    runs = timeline_planned.next_runs(
-        db.session(), now, task=task, owner_id=g.actor.owner_filter, limit=overview.NEXT
-    )
-    later = [(job.scheduled_at, Coming(job=job)) for job in jobs if job not in due]
-    later += [(run.due_at, Coming(run=run)) for run in runs]
-    later.sort(key=lambda each: each[0])
-    return [*(Coming(job=job) for job in due), *(each for _, each in later)][: overview.NEXT]
 
 
 def _count_open(session: Session, task: str | None, owner_name: str | None) -> overview.Open:

@@ -164,6 +164,40 @@ def test_what_is_planned_is_what_the_timeline_has_ahead(session: Session, sign_i
     assert [each["job_id"] for each in hers] == [str(job)]
 
 
+def test_what_is_next_is_what_the_overview_says(session: Session, sign_in: SignIn) -> None:
+    session.execute(
+        text("INSERT INTO queue_pause (queue, paused_by, reason) VALUES ('held', 'ada', 'moving')")
+    )
+    waits = record_seed.add_job(session, "pending", minutes=9, model="small", owner_name="ann")
+    held = record_seed.add_job(session, "pending", minutes=8, queue="held")
+    at = datetime.now(UTC) + timedelta(hours=2)
+    later = record_seed.add_job(session, "pending", scheduled_at=at)
+    made = schedule(session, "hourly")
+    client = sign_in()
+
+    found = ask(client, "/api/overview/next")
+
+    said = [each["job_id"] or each["schedule"] for each in found["next"]]
+    assert said == [str(waits), str(held), "hourly", str(later)]
+    first, second, third, last = found["next"]
+    assert (first["model"], first["reason"], first["due_at"]) == ("small", None, None)
+    assert first["waiting_since"] is not None
+    assert "moving" in second["reason"]
+    assert (third["schedule_id"], third["job_type"]) == (str(made.id), "cleanup")
+    assert (datetime.fromisoformat(last["due_at"]), last["waiting_since"]) == (at, None)
+    page = client.get("/").text
+    shown = page.partition('<ol class="coming">')[2].partition("</ol>")[0]
+    ids = (f"next-{waits}", f"next-{held}", f"run-of-{made.id}", f"next-{later}")
+    places = [shown.index(f'id="{each}"') for each in ids]
+    assert places == sorted(places)
+    assert [
+        each["job_id"] for each in ask(sign_in("ann", "user"), "/api/overview/next")["next"]
+    ] == [str(waits)]
+    of_type = ask(client, "/api/overview/next", job_type="cleanup")["next"]
+    assert [each["schedule"] for each in of_type] == ["hourly"]
+    assert refused(client, "/api/overview/next", job_type="x" * 300) == (400, "job_type")
+
+
 @pytest.mark.parametrize(
     ("path", "query", "param"),
     [
