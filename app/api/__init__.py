@@ -19,9 +19,14 @@ def register(app: Flask) -> None:
         platform,
         queue,
         schedules,
+        stats,
         storage,
         streams,
+        timeline,
+        up_next,
+        views,
         window,
+        workers,
     )
     from app.api.v1 import blueprint as v1
 
@@ -31,6 +36,10 @@ def register(app: Flask) -> None:
     app.register_blueprint(defer.blueprint)
     app.register_blueprint(events.blueprint)
     app.register_blueprint(window.blueprint)
+    app.register_blueprint(timeline.blueprint)
+    app.register_blueprint(stats.blueprint)
+    app.register_blueprint(workers.blueprint)
+    app.register_blueprint(views.blueprint)
     app.register_blueprint(platform.blueprint)
     app.register_blueprint(queue.blueprint)
     app.register_blueprint(schedules.blueprint)
@@ -38,4 +47,5 @@ def register(app: Flask) -> None:
     app.register_blueprint(alerts.blueprint)
     app.register_blueprint(audit.blueprint)
     app.register_blueprint(overview.blueprint)
+    app.register_blueprint(up_next.blueprint)
     app.register_blueprint(storage.blueprint)

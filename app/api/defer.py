@@ -1,8 +1,8 @@
-"""/api/jobs/defer: start a built-in task."""
+"""/api/tasks and /api/jobs/defer: the built-in tasks with what they take, and starting one."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from flask import Blueprint, g
 from pydantic import Field
@@ -12,19 +12,19 @@ from app.api.jobs.answers import Status
 from app.api.openapi import Answer, describe
 from app.api.schemas import read_body
 from app.auth import needs
-from app.core import job_record, tasks
-from app.core.defer import Terms, defer
+from app.core import job_record, job_types, tasks
+from app.core.defer import Terms, defer, startable
 from app.core.errors import Invalid
 from app.core.status import API
 from app.extensions import current_settings, db
 
-blueprint = Blueprint("defer", __name__, url_prefix="/api/jobs")
+blueprint = Blueprint("defer", __name__, url_prefix="/api")
 
 _Text = Annotated[str, Field(min_length=1, max_length=128)]
 
 
 class DeferBody(Terms):
-    """POST /api/jobs/defer. `args` are the task's own, as /api/jobs/types names the tasks."""
+    """POST /api/jobs/defer. `args` are the task's own, as /api/tasks has them."""
 
     task: _Text
     args: dict[str, Any] = {}
@@ -43,7 +43,45 @@ class Deferred(Answer):
     status: Status
 
 
-@blueprint.post("/defer")
+class Task(Answer):
+    """A built-in task; `arguments` is the JSON Schema of its `args`, `scope` what starting it needs."""
+
+    name: str
+    label: str
+    description: str
+    queue: str
+    scope: Literal["submit", "operate", "admin"]
+    arguments: dict[str, Any]
+
+
+class Tasks(Answer):
+    """Those that the caller may start; `terms` is the JSON Schema of what says how a job is to run."""
+
+    tasks: list[Task]
+    count: int
+    terms: dict[str, Any]
+
+
+@blueprint.get("/tasks")
+@needs("read")
+@describe(answer=Tasks)
+def list_tasks() -> Tasks:
+    """The built-in tasks that the caller may start, with the arguments that each takes."""
+    found = [
+        Task(
+            name=spec.name,
+            label=job_types.label(spec.name),
+            description=spec.description,
+            queue=spec.queue,
+            scope=spec.scope,  # type: ignore[arg-type]
+            arguments=spec.arguments.model_json_schema(),
+        )
+        for spec in startable(g.actor)
+    ]
+    return Tasks(tasks=found, count=len(found), terms=Terms.model_json_schema())
+
+
+@blueprint.post("/jobs/defer")
 @needs("submit")
 @describe(body=DeferBody, answer=Deferred, status=202, errors=(409, 422))
 def post() -> Deferred:

@@ -1,9 +1,9 @@
-"""/api/overview and /api/failures: what the Overview and the failures' page show, for programs."""
+"""/api/overview, /api/attention and /api/failures: what the Overview and the failures' page show."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 from flask import Blueprint, g
 from pydantic import Field
@@ -11,9 +11,17 @@ from pydantic import Field
 from app.api.jobs.queries import Moment
 from app.api.openapi import Answer, Query, describe, read_query
 from app.auth import needs
-from app.core import failures, overview, window_counts
+from app.core import (
+    attention,
+    failures,
+    overview,
+    queue_pauses,
+    queue_stats,
+    window_counts,
+    worker_health,
+)
 from app.core.errors import Invalid
-from app.extensions import db
+from app.extensions import current_settings, db
 
 blueprint = Blueprint("overview", __name__, url_prefix="/api")
 
@@ -23,14 +31,13 @@ _FIRST = datetime(2000, 1, 1, tzinfo=UTC)
 _LAST = datetime(9000, 1, 1, tzinfo=UTC)
 
 
-class WindowQuery(Query):
-    """A window of time, the last 24 hours unless told otherwise, and one type of job or all."""
+class SpanQuery(Query):
+    """A window of time, the last 24 hours unless told otherwise."""
 
     since: Moment | None = Field(None, description="24 hours before `until` unless given.")
     until: Moment | None = Field(
         None, description="Now unless given; 366 days after `since` at most."
     )
-    job_type: Annotated[str, Field(max_length=200)] | None = None
 
     def window(self) -> tuple[datetime, datetime]:
         """From when until when. Raises Invalid."""
@@ -41,6 +48,12 @@ class WindowQuery(Query):
         if until - since > _LONGEST:
             raise Invalid("since must be 366 days before until at most.", param="since")
         return since, until
+
+
+class WindowQuery(SpanQuery):
+    """The same, and one type of job or all."""
+
+    job_type: Annotated[str, Field(max_length=200)] | None = None
 
 
 class Step(Answer):
@@ -79,6 +92,43 @@ class Overview(Answer):
     average_run_seconds: float | None
     steps: list[Step]
     open: Open
+
+
+class Concern(Answer):
+    """One thing to look at, for people; `at` is since when, of an incident when it was last seen.
+
+    An incident names the job that it is about, and how often it was seen.
+    """
+
+    kind: Literal[
+        "worker",
+        "engine",
+        "alert",
+        "letters",
+        "disk",
+        "machine",
+        "queue",
+        "pause",
+        "incident",
+        "incidents",
+        "failures",
+    ]
+    title: str
+    words: str
+    is_bad: bool
+    at: datetime | None
+    job_id: str | None
+    times: int
+
+
+class Attention(Answer):
+    """What needs attention now, in the Overview's order; jobs that failed are those of the window."""
+
+    since: datetime
+    until: datetime
+    job_type: str | None
+    concerns: list[Concern]
+    count: int
 
 
 class Group(Answer):
@@ -144,6 +194,38 @@ def show() -> Overview:
     )
 
 
+@blueprint.get("/attention")
+@needs("read")
+@describe(query=WindowQuery, answer=Attention)
+def list_concerns() -> Attention:
+    """What somebody should look at, the same as on the Overview."""
+    asked = read_query(WindowQuery)
+    since, until = asked.window()
+    session, settings, owner_name = db.session(), current_settings(), g.actor.owner_name
+    pauses = queue_pauses.by_queue(session)
+    found = attention.everything(
+        session,
+        settings,
+        g.actor,
+        queue_stats.queues(session, owner_name, also=pauses),
+        pauses,
+        health=worker_health.look(session, settings.worker_stale_seconds),
+        alive=queue_stats.count_active_workers(session, settings.worker_stale_seconds),
+        waiting=overview.count_open(session, task=asked.job_type, owner_name=owner_name).waiting,
+    )
+    series = overview.series(
+        session, since=since, until=until, task=asked.job_type, owner_name=owner_name
+    )
+    found += attention.failures(series.whole.failed)
+    return Attention(
+        since=since,
+        until=until,
+        job_type=asked.job_type,
+        concerns=[_concern(each) for each in found],
+        count=len(found),
+    )
+
+
 @blueprint.get("/failures")
 @needs("read")
 @describe(query=WindowQuery, answer=FailureGroups)
@@ -182,6 +264,11 @@ def _step(step: window_counts.Step) -> Step:
         p50_wait_seconds=step.wait_seconds(0.5),
         p95_wait_seconds=step.wait_seconds(0.95),
     )
+
+
+def _concern(each: attention.Concern) -> Concern:
+    job_id = None if each.job_id is None else str(each.job_id)
+    return Concern(**{**vars(each), "job_id": job_id})
 
 
 def _group(group: failures.Group) -> Group:

@@ -218,7 +218,7 @@ def list_workers() -> Workers:
     found = queue_stats.list_workers(session)
     ids = [job_id for worker in found for job_id in worker.running_job_ids]
     visible = queue_stats.owned(session, ids, g.actor.owner_name)
-    workers = [_worker(worker, visible) for worker in found]
+    workers = [worker_row(worker, visible) for worker in found]
     return Workers(workers=workers, count=len(workers))
 
 
@@ -237,7 +237,8 @@ def _queue(each: QueueFigures, pause: queue_pauses.Pause | None) -> Queue:
     )
 
 
-def _worker(worker: Worker, visible: set[int]) -> WorkerRow:
+def worker_row(worker: Worker, visible: set[int]) -> WorkerRow:
+    """A worker as programs get it, with those of its jobs that are visible."""
     age = max(0.0, (datetime.now(UTC) - worker.last_heartbeat_at).total_seconds())
     return WorkerRow(
         id=str(worker.id),

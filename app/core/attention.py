@@ -1,23 +1,26 @@
-"""What somebody should look at now: alerts, dead letters, a full disk, a hot machine, unread queues."""
+"""What somebody should look at now: no worker, alerts, dead letters, a full disk, unread queues, incidents."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.core import alerts, dead_letters, other_workers, queue
+from app.core import alerts, dead_letters, incidents, other_workers, queue
 from app.core.models import Worker
+from app.core.queue_pauses import Pause
 from app.core.queue_stats import QueueFigures
 from app.core.settings import Settings
 from app.core.users import Actor
+from app.core.worker_health import Health
 
 MOST_ALERTS = 5
 MOST_QUEUES = 5
+MOST_INCIDENTS = 5
 
 # A worker's machine is busy beyond use from here on, in percent.
 _HIGH_CPU = 95
@@ -33,13 +36,84 @@ _ROOM_ENOUGH = 20 * 2**30
 
 @dataclass(frozen=True)
 class Concern:
-    """One thing: its `kind`, whose page has more, `title` and `words` for people, since when."""
+    """One thing: its `kind`, whose page has more, `title` and `words` for people, since when.
+
+    An incident has the `job_id` that it is about, was seen so many `times`, and last `at`.
+    """
 
     kind: str
     title: str
     words: str = ""
     is_bad: bool = False
     at: datetime | None = None
+    job_id: int | None = None
+    times: int = 1
+
+
+def everything(
+    session: Session,
+    settings: Settings,
+    actor: Actor,
+    queues: Iterable[QueueFigures],
+    pauses: Mapping[str, Pause],
+    *,
+    health: Health,
+    alive: int,
+    waiting: int,
+) -> list[Concern]:
+    """All that needs attention now, whatever the window: a worker that is gone comes first.
+
+    `alive` are the workers that live, `waiting` the jobs that wait for one; the others as in `look`.
+    """
+    found = [] if alive else [_no_worker(waiting, health)]
+    if health.engine_error:
+        found.append(Concern("engine", "The engine has a fault", health.engine_error, is_bad=True))
+    found += look(session, settings, actor, queues, pauses)
+    found += [
+        Concern(
+            "pause", each.queue, f"is paused by {each.paused_by}: {each.reason}", at=each.paused_at
+        )
+        for each in pauses.values()
+    ]
+    return found if actor.owner_name is not None else [*found, *_incidents(session)]
+
+
+def failures(failed: int) -> list[Concern]:
+    """That so many jobs failed in a window."""
+    words = "1 job failed" if failed == 1 else f"{failed:,} jobs failed"
+    return [Concern("failures", words)] if failed else []
+
+
+def _no_worker(waiting: int, health: Health) -> Concern:
+    words = (
+        "1 job waits until one does" if waiting == 1 else f"{waiting:,} jobs wait until one does"
+    )
+    return Concern(
+        "worker",
+        "No worker is running",
+        words if waiting else "what is sent now waits until one does",
+        is_bad=waiting > 0,
+        at=health.last_heartbeat_at,
+    )
+
+
+def _incidents(session: Session) -> list[Concern]:
+    """Those that nobody has reviewed, the newest first."""
+    found = incidents.list_open(session, limit=MOST_INCIDENTS + 1)
+    shown = [
+        Concern(
+            "incident",
+            each.text,
+            is_bad=each.risk_level in ("high", "critical"),
+            at=each.last_seen_at,
+            job_id=each.job_id,
+            times=each.occurrences,
+        )
+        for each in found[:MOST_INCIDENTS]
+    ]
+    if len(found) > MOST_INCIDENTS:
+        shown.append(Concern("incidents", "More incidents are open than these"))
+    return shown
 
 
 def look(

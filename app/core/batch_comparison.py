@@ -22,7 +22,8 @@ FEWEST, MOST = 2, 4
 LINES_READ = 200
 # So many failed requests are looked at for their kinds.
 FAILURES_READ = 5_000
-_VARIES = "varies from line to line"
+# Said instead of a value.
+VARIES = "varies from line to line"
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def _parameters(session: Session, settings: Settings, batch: Batch) -> Parameter
     shared = {
         name: next(iter(found))
         if len(found) == 1 and all(name in body for body in bodies)
-        else _VARIES
+        else VARIES
         for name, found in sorted(values.items())
     }
     return Parameters(len(lines), shared)

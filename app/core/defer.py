@@ -70,6 +70,13 @@ class Terms(BaseModel):
     ) = None
 
 
+def startable(actor: Actor) -> list[tasks.TaskSpec]:
+    """The tasks that the actor may start by name."""
+    return [
+        spec for spec in tasks.TASKS.values() if spec.is_deferrable and spec.scope in actor.scopes
+    ]
+
+
 def read_terms(given: dict[str, Any]) -> Terms:
     """What a form or a command line says. Raises Invalid that names the first part at fault."""
     try:

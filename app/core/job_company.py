@@ -15,7 +15,7 @@ from app.core.sql import statement
 
 # So many of the runs that ended after a run began are looked at.
 MOST_RUNS = 20_000
-_LISTED = 12
+LISTED = 12
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,16 @@ class Company:
         return bool(self.rows and self.rows[0].is_cut)
 
 
-def find(session: Session, attempt: Attempt, owner_name: str | None) -> Company:
-    """The company of one run, of a user's or (None) of everybody's jobs."""
+def find(
+    session: Session, attempt: Attempt, owner_name: str | None, *, limit: int = LISTED
+) -> Company:
+    """The company of one run, of a user's or (None) of everybody's jobs: the first `limit` of it."""
     asked = {
         "job_id": attempt.job_id,
         "since": attempt.started_at,
         "until": attempt.ended_at or datetime.now(UTC),
         "owner_name": owner_name,
         "most": MOST_RUNS,
-        "limit": _LISTED,
+        "limit": limit,
     }
     return Company(session.execute(statement("overlaps", "beside"), asked).all())

@@ -55,6 +55,16 @@ def list_attempts(session: Session, job: Job) -> Sequence[Attempt]:
     ).all()
 
 
+def latest_attempt(session: Session, job: Job) -> Attempt | None:
+    """A job's last attempt; None when it has not run."""
+    query = (
+        select(Attempt)
+        .options(defer(Attempt.traceback), defer(Attempt.result))
+        .where(Attempt.job_created_at == job.created_at, Attempt.job_id == job.id)
+    )
+    return session.scalars(query.order_by(Attempt.number.desc()).limit(1)).first()
+
+
 def list_transitions(
     session: Session, job: Job, *, latest: int | None = None
 ) -> Sequence[JobTransition]:

@@ -15,6 +15,7 @@ from app.core.models import SavedView
 MOST = 100
 LONGEST_NAME = 80
 LONGEST_ADDRESS = 4000
+_MOST_ID = 2**63 - 1
 
 
 def list_views(session: Session, user_id: int) -> Sequence[SavedView]:
@@ -51,6 +52,8 @@ def rename(session: Session, user_id: int, view_id: int, name: str) -> SavedView
     Raises Invalid, NotFound (also for another user's), Conflict (another one has that name).
     """
     name = _read_name(name)
+    if view_id > _MOST_ID:
+        raise _absent(view_id)
     view = session.scalar(
         select(SavedView)
         .where(SavedView.id == view_id, SavedView.user_id == user_id)
@@ -68,6 +71,8 @@ def rename(session: Session, user_id: int, view_id: int, name: str) -> SavedView
 
 def remove(session: Session, user_id: int, view_id: int) -> None:
     """Forget a view. The caller commits. Raises NotFound."""
+    if view_id > _MOST_ID:
+        raise _absent(view_id)
     gone = session.scalar(
         delete(SavedView)
         .where(SavedView.id == view_id, SavedView.user_id == user_id)
@@ -89,4 +94,4 @@ def _taken(name: str) -> Conflict:
 
 
 def _absent(view_id: int) -> NotFound:
-    return NotFound(f"There is no saved view {view_id}.")
+    return NotFound(f"There is no saved view {view_id}.", param="view_id", code="not_found")

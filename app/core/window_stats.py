@@ -44,12 +44,12 @@ class Line:
     @property
     def success_rate(self) -> float | None:
         """0..1 of what completed or failed."""
-        return _success(self.now)
+        return success_rate(self.now)
 
     @property
     def average_seconds(self) -> float | None:
         """Of the completed runs."""
-        return _average(self.now)
+        return average_seconds(self.now)
 
     @property
     def is_slow(self) -> bool:
@@ -65,7 +65,7 @@ class Line:
         return found or [Trend("same", "about the same")]
 
     def _duration(self) -> Trend | None:
-        now, before = _average(self.now), _average(self.before)
+        now, before = average_seconds(self.now), average_seconds(self.before)
         if now is None or not before or min(self.now.runs, self.before.runs) < _FEWEST_RUNS:
             return None
         change = now / before - 1
@@ -76,7 +76,7 @@ class Line:
         return Trend("down", f"faster by {_share(-change)}", is_good=True)
 
     def _success(self) -> Trend | None:
-        now, before = _success(self.now), _success(self.before)
+        now, before = success_rate(self.now), success_rate(self.before)
         if now is None or before is None or abs(now - before) < _LEAST_POINTS:
             return None
         if min(_judged(self.now), _judged(self.before)) < _FEWEST_RUNS:
@@ -110,10 +110,22 @@ def by_type(
     session: Session, *, since: datetime, until: datetime, owner_name: str | None
 ) -> list[Line]:
     """Every type that ended in the window or runs now, the most frequent first."""
-    now = _count(session, "task", since, until, owner_name)
-    before = _count(session, "task", since - (until - since), since, owner_name)
+    return by(session, "task", since=since, until=until, owner_name=owner_name)
+
+
+def by(
+    session: Session,
+    dimension: str,
+    *,
+    since: datetime,
+    until: datetime,
+    owner_name: str | None,
+) -> list[Line]:
+    """Every name of a dimension with jobs that ended in the window or run now, the most frequent first."""
+    now = _count(session, dimension, since, until, owner_name)
+    before = _count(session, dimension, since - (until - since), since, owner_name)
     open_ = tallies.count(
-        session, "task", since=until, until=until, owner_name=owner_name, with_waiting=True
+        session, dimension, since=until, until=until, owner_name=owner_name, with_waiting=True
     )
     lines = []
     for name in now.keys() | open_.keys():
@@ -190,11 +202,13 @@ def _judged(step: Step) -> int:
     return step.completed + step.failed
 
 
-def _success(step: Step) -> float | None:
+def success_rate(step: Step) -> float | None:
+    """0..1 of what completed or failed; None where there is nothing to judge."""
     return step.completed / _judged(step) if _judged(step) else None
 
 
-def _average(step: Step) -> float | None:
+def average_seconds(step: Step) -> float | None:
+    """Of the completed runs."""
     return step.run_ms / step.runs / 1000 if step.runs else None
 
 

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from app.core import (
     admission,
     attention,
+    coming,
     engines,
-    incidents,
     job_stats,
     job_types,
     overview,
@@ -22,11 +22,10 @@ from app.core import (
     queue_pauses,
     queue_stats,
     standing,
-    timeline_planned,
     worker_health,
 )
 from app.core.attention import Concern
-from app.core.models import Incident
+from app.core.coming import Coming
 from app.core.shared_answers import SharedAnswers
 from app.core.stats import StatsCache, if_many
 from app.extensions import current_settings, db
@@ -46,8 +45,6 @@ file = client.files.create(file=open("examples/first_batch.jsonl", "rb"), purpos
 print(client.batches.create(
     input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h").id)
 END"""
-
-_MOST_INCIDENTS = 5
 
 
 @dataclass(frozen=True)
@@ -79,35 +76,6 @@ _open = StatsCache[overview.Open](
 
 
 @dataclass(frozen=True)
-class OpenIncident:
-    """What is shown of one; `job_id` is the job that it is about."""
-
-    text: str
-    risk_level: str
-    job_id: int | None
-    occurrences: int
-    last_seen_at: datetime
-
-    @classmethod
-    def of(cls, incident: Incident) -> OpenIncident:
-        return cls(
-            incident.text,
-            incident.risk_level,
-            incident.job_id,
-            incident.occurrences,
-            incident.last_seen_at,
-        )
-
-
-@dataclass(frozen=True)
-class Coming:
-    """What is next: a job that is there, or a run of a schedule."""
-
-    job: Any = None
-    run: timeline_planned.Planned | None = None
-
-
-@dataclass(frozen=True)
 class Now:
     """How things stand, as all see it who look at one window; times are the reader's own affair."""
 
@@ -120,7 +88,6 @@ class Now:
     alive: int
     pauses: dict[str, queue_pauses.Pause]
     concerns: list[Concern]
-    incidents: list[OpenIncident]
     holds: dict[int, str]
 
 
@@ -142,17 +109,17 @@ def index() -> str:
     machine = max(
         machines.read(session, window), key=lambda each: each.points[-1].until, default=None
     )
+    series = figures.series
     return render_template(
         "home/_now.html" if wants_fragment() else "home/index.html",
         window=window,
         here=here(),
         at=datetime.now(UTC),
         figures=figures,
-        charts=window_charts.draw(figures.series),
+        charts=window_charts.draw(series),
         beside=timeline_brief.sheet(session, window),
-        sparks=sparks.draw(machine, figures.series.since, figures.series.until),
-        **vars(now),
-        most_incidents=_MOST_INCIDENTS,
+        sparks=sparks.draw(machine, series.since, series.until),
+        **{**vars(now), "concerns": [*now.concerns, *attention.failures(series.whole.failed)]},
         models=_served_models(now.queue["worker"]["current_model"]),
         queue_sentence=_queue_sentence(now.queue),
         first_batch=first_batch_command(),
@@ -167,34 +134,30 @@ def _look(window: Window, figures: Figures) -> Now:
     latest = overview.latest(session, since=window.since, until=window.until, **asked)
     next_jobs = overview.up_next(session, **asked)
     pauses = queue_pauses.by_queue(session)
+    open_ = _count_open(session, window.type, owner_name)
+    health = worker_health.look(session, settings.worker_stale_seconds)
+    alive = queue_stats.count_active_workers(session, settings.worker_stale_seconds)
     return Now(
         queue=queue.overview(session),
         latest=latest,
-        coming=_coming(next_jobs, window.type),
-        open=_count_open(session, window.type, owner_name),
-        health=worker_health.look(session, settings.worker_stale_seconds),
+        coming=coming.find(session, next_jobs, task=window.type, owner_id=g.actor.owner_filter),
+        open=open_,
+        health=health,
         machine=queue_stats.machine(),
-        alive=queue_stats.count_active_workers(session, settings.worker_stale_seconds),
+        alive=alive,
         pauses=pauses,
-        concerns=attention.look(session, settings, g.actor, figures.queues, pauses),
-        incidents=_open_incidents(session) if owner_name is None else [],
+        concerns=attention.everything(
+            session,
+            settings,
+            g.actor,
+            figures.queues,
+            pauses,
+            health=health,
+            alive=alive,
+            waiting=open_.waiting,
+        ),
         holds=admission.reasons(session, settings, [*latest, *next_jobs]),
     )
-
-
-def _coming(jobs: Sequence[Any], task: str | None) -> list[Coming]:
-    """The jobs that are due, then what has a time, jobs and runs of schedules, by that."""
-    now = datetime.now(UTC)
-    due = [job for job in jobs if job.scheduled_at is None or job.scheduled_at <= now]
-    if len(due) == overview.NEXT:
-        return [Coming(job=job) for job in due]
-    runs = timeline_planned.next_runs(
-        db.session(), now, task=task, owner_id=g.actor.owner_filter, limit=overview.NEXT
-    )
-    later = [(job.scheduled_at, Coming(job=job)) for job in jobs if job not in due]
-    later += [(run.due_at, Coming(run=run)) for run in runs]
-    later.sort(key=lambda each: each[0])
-    return [*(Coming(job=job) for job in due), *(each for _, each in later)][: overview.NEXT]
 
 
 def _count_open(session: Session, task: str | None, owner_name: str | None) -> overview.Open:
@@ -204,12 +167,6 @@ def _count_open(session: Session, task: str | None, owner_name: str | None) -> o
         (session.get_bind(), owner_name, task),
         lambda: overview.count_open(session, task=task, owner_name=owner_name),
     )
-
-
-def _open_incidents(session: Session) -> list[OpenIncident]:
-    """One more than are shown tells that there are more."""
-    found = incidents.list_open(session, limit=_MOST_INCIDENTS + 1)
-    return [OpenIncident.of(each) for each in found]
 
 
 def _count(window: Window, owner_name: str | None) -> Figures:

@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from pydantic import BaseModel
 
 from app.core import tasks
-from app.core.defer import Terms, defer, read_terms
+from app.core.defer import Terms, defer, read_terms, startable
 from app.core.errors import (
     Conflict,
     Invalid,
@@ -96,8 +96,7 @@ def _page(at_fault: str | None = None, refusal: StokerError | None = None) -> st
         terms=list(_fields(Terms, _OF_TERMS)),
         tasks=[
             (spec, list(_fields(spec.arguments)), request.form if spec.name == at_fault else {})
-            for spec in tasks.TASKS.values()
-            if spec.is_deferrable and spec.scope in g.actor.scopes
+            for spec in startable(g.actor)
         ],
         at_fault=at_fault,
         refusal=refusal,

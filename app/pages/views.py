@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
-from flask import (
-    Blueprint,
-    current_app,
-    g,
-    make_response,
-    redirect,
-    render_template,
-    request,
-    url_for,
-)
+from flask import Blueprint, g, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException
 
 from app.core import saved_views
 from app.core.errors import Conflict, Invalid, LimitReached, NotFound, StokerError
 from app.extensions import current_settings, db
 from app.pages.fragments import wants_fragment
-from app.pages.navigation import ENTRIES
+from app.pages.page_addresses import read_address
 
 blueprint = Blueprint("views", __name__, url_prefix="/views")
 
@@ -37,7 +25,7 @@ def create() -> ResponseReturnValue:
     """Save an address under a name."""
     session = db.session()
     try:
-        address = _read_address(request.form.get("address", ""))
+        address = read_address(request.form.get("address", ""))
         saved_views.create(session, g.actor.user_id, request.form.get("name", ""), address)
     except (Invalid, Conflict, LimitReached) as refusal:
         session.rollback()
@@ -88,27 +76,3 @@ def _show(refusal: StokerError | None = None, at_fault: int | None = None) -> Re
         response.headers["HX-Retarget"] = "#views-list"
         response.headers["HX-Reswap"] = "outerMorph"
     return response
-
-
-def _read_address(given: str) -> str:
-    """A path and query of one of our pages, without the prefix. Raises Invalid."""
-    refusal = Invalid(
-        "address must be a page of Stoker, such as /jobs?status=failed.", param="address"
-    )
-    try:
-        parts = urlsplit(given)
-    except ValueError:
-        raise refusal from None
-    path = parts.path.removeprefix(current_settings().url_prefix) or "/"
-    if parts.scheme or parts.netloc or not given.startswith("/") or path.startswith("//"):
-        raise refusal
-    if "\\" in given or any(ord(sign) < 32 for sign in given):
-        raise refusal
-    try:
-        endpoint, _ = current_app.url_map.bind("").match(path, method="GET")
-    except HTTPException:
-        raise refusal from None
-    pages = {name for entry in ENTRIES for name in (entry.endpoint.partition(".")[0], *entry.also)}
-    if endpoint.partition(".")[0] not in pages:
-        raise refusal
-    return f"{path}?{parts.query}" if parts.query else path

@@ -48,7 +48,7 @@ def add_worker(session: Session, models: list[str] | None = None, **metrics: flo
 
 def waiting(name: str, pending: int = 3) -> QueueFigures:
     counts = {"pending": pending, "retrying": 0, "running": 0, "scheduled": 0}
-    return QueueFigures(name, counts, 0, 0, None, None, None)
+    return QueueFigures(name, counts, None, 0, 0, None, None, None)
 
 
 def look(session: Session, settings: Settings, *queues: QueueFigures, **more: Any) -> list[Concern]:

@@ -6,16 +6,20 @@ from flask import Blueprint
 
 from app.api.v1 import (
     batches,
+    comparison,
     dead_letters,
     deliveries,
     files,
     jobs,
     models,
     queue,
+    requests,
     webhook_endpoints,
 )
 
 blueprint = Blueprint("v1", __name__, url_prefix="/v1")
 
-for noun in (files, batches, models, queue, jobs, webhook_endpoints, deliveries, dead_letters):
+for noun in (files, batches, requests, models, queue, jobs, comparison):
+    blueprint.register_blueprint(noun.blueprint)
+for noun in (webhook_endpoints, deliveries, dead_letters):
     blueprint.register_blueprint(noun.blueprint)
