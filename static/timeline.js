@@ -49,7 +49,9 @@
   }
 
   // What is under the pointer or the focus, in words.
+  let told = null;
   function tell(link) {
+    told = link;
     const tip = document.getElementById("timeline-tip");
     const box = link?.querySelector(".run, rect").getBoundingClientRect();
     tip.hidden = !link || box.bottom < 0 || box.top > innerHeight;
@@ -74,6 +76,9 @@
   }
   // Whom the keys lead to what was out of sight is told of it there.
   document.addEventListener("scroll", () => tell(focused()), { capture: true, passive: true });
+
+  // A refresh takes the words of nothing away that is still there.
+  const tellOn = () => tell(told?.isConnected && told.matches(":hover, :focus") ? told : focused());
 
   // From a place on the screen to the plot's own units and to time.
   function unitsAt(svg, clientX) {
@@ -180,7 +185,7 @@
   document.addEventListener("htmx:before:swap", () => { wasInPlot = Boolean(plot()?.contains(document.activeElement)); });
   const keepFocus = () => { if (wasInPlot && !plot()?.contains(document.activeElement)) (plot() ?? region().querySelector("[data-key]")).focus({ preventScroll: true }); };
 
-  document.addEventListener("htmx:after:swap", () => { if (!region()) { tell(null); keepNames(); } });
-  document.addEventListener("htmx:after:swap", (event) => { if (event.detail.ctx?.target?.id === "timeline") { tell(null); sync(); keepNames(); keepFocus(); if (isAhead && event.detail.ctx.sourceElement?.id === "timeline-go") { isAhead = false; showNewest(); } } });
+  document.addEventListener("htmx:after:swap", () => { if (!region()) { tellOn(); keepNames(); } });
+  document.addEventListener("htmx:after:swap", (event) => { if (event.detail.ctx?.target?.id === "timeline") { sync(); keepNames(); keepFocus(); tellOn(); if (isAhead && event.detail.ctx.sourceElement?.id === "timeline-go") { isAhead = false; showNewest(); } } });
   window.timeline = { MARKS, LABELS, PLOT, SHORTEST_S, region, plot, read, goTo, tell, unitsAt, timeAt };
 })();

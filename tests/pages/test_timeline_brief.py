@@ -97,6 +97,7 @@ def test_its_runs_are_walked_told_and_opened_and_it_leads_to_the_timeline(
 
     expect(page.locator(".bar")).to_have_count(7)
     expect(page.locator(f"[data-job='{jobs['failed'].id}']")).to_be_focused()
+    expect(page.get_by_role("tooltip")).to_contain_text("CUDA out of memory")
     if width < 600:
         expect(page.locator(".labels text", has_text="backup")).to_be_in_viewport()
     page.keyboard.press("Enter")
