@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from tests.pages.conftest import violations, wait_until_live
 from tests.pages.seed import HOSTILE
-from tests.pages.timeline_day import DAY, NOON, Day, busy, window
+from tests.pages.timeline_day import DAY, NOON, Day, busy, run_lately, window
 
 pytestmark = pytest.mark.browser
 
@@ -180,6 +180,7 @@ def test_an_empty_window_says_whether_anything_hides_it(day: Day, open_page: Ope
     page = open_page("/timeline")
     expect(page.locator(".empty")).to_contain_text("flask tasks run cleanup")
     busy(day)
+    run_lately(day)
 
     page = open_page("/timeline?type=mail")
 

@@ -20,7 +20,7 @@ from app.core.errors import Invalid
 from app.core.models import AlertRule, Job, Schedule
 from app.pages import typed_times
 from tests.pages import seed, telling_seed
-from tests.pages.timeline_day import NOON, Day, busy
+from tests.pages.timeline_day import NOON, Day, busy, run_lately
 
 Open = Callable[..., Page]
 SignIn = Callable[..., FlaskClient]
@@ -268,6 +268,7 @@ def test_the_timeline_speaks_of_the_readers_zone_and_its_address_of_moments(
     day: Day, open_page: Open
 ) -> None:
     jobs = busy(day)
+    run_lately(day)
     page = open_page("/timeline", timezone_id=SAO_PAULO)
     page.click(".account")
     page.check("#time [value=local]", force=True)
