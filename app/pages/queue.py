@@ -34,7 +34,7 @@ class Figures:
 
 
 # A day's averages of many jobs do not change from one second to the next.
-_recent = StatsCache[Tallies](patience=400.0, lasts=lambda recent: if_many(_ended(recent)))
+_recent = StatsCache[Tallies](seconds=10.0, lasts=lambda recent: if_many(_ended(recent)))
 
 
 def _ended(recent: Tallies) -> int:
