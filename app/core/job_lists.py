@@ -6,7 +6,6 @@ they are found by the filters' own indexes and sorted.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,16 +76,8 @@ def list_jobs(
 
 def count_all(session: Session) -> int:
     """How many jobs the record has, exactly: from the rollups."""
-    return sum(count_by_status(session).values())
-
-
-def count_by_status(session: Session) -> dict[str, int]:
-    """The same of each stored status."""
-    counts: Counter[str] = Counter()
-    for by_status in tallies.count(session, "status", with_waiting=True).values():
-        for status, tally in by_status.items():
-            counts[status] += tally.jobs
-    return dict(counts)
+    by_status = tallies.count(session, "status", with_waiting=True).values()
+    return sum(tally.jobs for tallied in by_status for tally in tallied.values())
 
 
 def page(

@@ -13,23 +13,13 @@ from sqlalchemy.orm import Session
 from app.core.models import User
 from app.core.settings import Settings
 from tests.pages import seed
+from tests.pages.asking import ask, refused
 from tests.pages.request_seed import Exchange, add_requests
 from tests.pages.test_history_compare import two_batches
 from tests.pages.test_history_requests import running_batch
 
 SignIn = Callable[..., FlaskClient]
 COMPARE = "/v1/jobs/compare"
-
-
-def ask(client: FlaskClient, path: str, **query: object) -> dict[str, Any]:
-    answer = client.get(path, query_string=query)
-    assert answer.status_code == 200, answer.text
-    return dict(answer.json or {})
-
-
-def refused(client: FlaskClient, path: str, **query: object) -> tuple[int, str]:
-    answer = client.get(path, query_string=query)
-    return answer.status_code, (answer.json or {})["error"]["param"]
 
 
 def ids(found: dict[str, Any]) -> list[str]:

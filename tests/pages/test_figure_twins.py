@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -13,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.core import rollups
 from tests.pages import record_seed
+from tests.pages.asking import ask, refused
 from tests.pages.test_stats import forget_figures
 from tests.pages.test_workers import add_worker
 
@@ -22,17 +22,6 @@ __all__ = ["forget_figures"]
 
 SignIn = Callable[..., FlaskClient]
 DAY = 24 * 60
-
-
-def ask(client: FlaskClient, path: str, **query: object) -> dict[str, Any]:
-    answer = client.get(path, query_string=query)
-    assert answer.status_code == 200, answer.text
-    return dict(answer.json or {})
-
-
-def refused(client: FlaskClient, path: str, **query: object) -> tuple[int, str]:
-    answer = client.get(path, query_string=query)
-    return answer.status_code, (answer.json or {})["error"]["param"]
 
 
 # --- One worker

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from tests.pages.asking import ask, refused
 from tests.pages.job_seed import add_job, move, no_jobs, queue_job
 
 pytestmark = pytest.mark.usefixtures("no_jobs")
@@ -17,17 +17,6 @@ pytestmark = pytest.mark.usefixtures("no_jobs")
 __all__ = ["no_jobs"]
 
 SignIn = Callable[..., FlaskClient]
-
-
-def ask(client: FlaskClient, path: str, **query: object) -> dict[str, Any]:
-    answer = client.get(path, query_string=query)
-    assert answer.status_code == 200, answer.text
-    return dict(answer.json or {})
-
-
-def refused(client: FlaskClient, path: str, **query: object) -> tuple[int, str]:
-    answer = client.get(path, query_string=query)
-    return answer.status_code, (answer.json or {})["error"]["param"]
 
 
 def test_a_job_that_waits_says_why_as_on_its_page(session: Session, sign_in: SignIn) -> None:

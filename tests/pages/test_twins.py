@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -16,6 +15,7 @@ from app.core import schedules, users
 from app.core.models import Schedule, ScheduleFiring
 from app.core.schedule_definitions import Definition
 from tests.pages import record_seed, telling_seed
+from tests.pages.asking import ask, refused
 from tests.pages.timeline_day import NOON, Day
 
 SignIn = Callable[..., FlaskClient]
@@ -28,17 +28,6 @@ def _clear(session: Session, clear_jobs: None) -> Iterator[None]:
     telling_seed.clear(session)
     session.execute(text("TRUNCATE schedule CASCADE"))
     session.commit()
-
-
-def ask(client: FlaskClient, path: str, **query: object) -> dict[str, Any]:
-    answer = client.get(path, query_string=query)
-    assert answer.status_code == 200, answer.text
-    return dict(answer.json or {})
-
-
-def refused(client: FlaskClient, path: str, **query: object) -> tuple[int, str]:
-    answer = client.get(path, query_string=query)
-    return answer.status_code, (answer.json or {})["error"]["param"]
 
 
 def test_attention_is_what_the_overview_says_in_its_order(
